@@ -1,0 +1,1 @@
+"""When the DAGs run: native CronWorkflows that refer to the templates."""

@@ -1,0 +1,140 @@
+"""An object store in a folder: rename makes a write atomic, link makes a creation exclusive."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from steps.clients.object_store import Bucket, Entry, ObjectExistsError, ObjectMissingError
+from steps.runtime.errors import TryAgainError, UsageError
+
+UNFINISHED = ".unfinished-"
+NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+
+
+class FolderBucket(Bucket):
+    """Keys are paths below `root`; a file whose name begins with `.unfinished-` is nobody's object."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, key: str, data: bytes) -> None:
+        self._write(key, lambda path: path.write_bytes(data), os.replace)
+
+    def create(self, key: str, data: bytes) -> None:
+        self._write(key, lambda path: path.write_bytes(data), self._link)
+
+    def get(self, key: str) -> bytes:
+        with self._errors(key):
+            return self._path(key).read_bytes()
+
+    def list(self, prefix: str = "") -> list[Entry]:
+        # Only the folder that the prefix names is walked: a release is found without visiting every model.
+        folder = self._path(prefix.rpartition("/")[0])
+        entries = []
+        with self._errors(prefix):
+            for path in _files(folder):
+                key = path.relative_to(self.root).as_posix()
+                if key.startswith(prefix):
+                    stat = path.stat()
+                    entries.append(Entry(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)))
+        return sorted(entries, key=lambda entry: entry.key)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with self._errors(key):
+                path = self._path(key)
+                path.unlink(missing_ok=True)
+                self._remove_empty(path.parent)
+
+    def put_file(self, key: str, path: Path) -> None:
+        self._write(key, lambda unfinished: shutil.copyfile(path, unfinished), os.replace)
+
+    def get_file(self, key: str, path: Path) -> None:
+        with self._errors(key):
+            shutil.copyfile(self._path(key), path)
+
+    def copy(self, source: str, target: str) -> None:
+        with self._errors(source):
+            # Objects never change in place, so two keys may share one file.
+            self._write(target, lambda unfinished: os.link(self._path(source), unfinished), os.replace)
+
+    def address(self, key: str = "") -> str:
+        return str(self.root / key) if key else str(self.root)
+
+    def _path(self, key: str) -> Path:
+        if key.startswith("/") or ".." in key.split("/"):
+            raise ValueError(f"not a key: {key!r}")
+        return self.root / key
+
+    def _write(self, key: str, fill: Callable[[Path], object], finish: Callable[[Path, Path], None]) -> None:
+        path = self._path(key)
+        unfinished = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
+        with self._errors(key):
+            try:
+                _make_folder(path.parent)
+                fill(unfinished)
+                _to_disk(unfinished)
+                finish(unfinished, path)
+                _to_disk(path.parent)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+    @staticmethod
+    def _link(unfinished: Path, path: Path) -> None:
+        try:
+            os.link(unfinished, path)
+        except FileExistsError as taken:
+            raise ObjectExistsError(str(path)) from taken
+
+    def _remove_empty(self, folder: Path) -> None:
+        while folder != self.root and self.root in folder.parents:
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or gone already: either way there is nothing left to tidy
+                return
+            folder = folder.parent
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as missing:
+            raise ObjectMissingError(self.address(key)) from missing
+        except OSError as error:
+            sentence = f"the store cannot use {error.filename or self.address(key)}: {error.strerror}"
+            raise (UsageError if error.errno in NOT_ALLOWED else TryAgainError)(sentence) from error
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder; a neighbour that removes it while it is empty makes us try again."""
+    for attempt in range(5):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:
+            if attempt == 4:
+                raise
+        else:
+            return
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if not name.startswith(UNFINISHED):
+                yield Path(parent) / name
+
+
+def _to_disk(path: Path) -> None:
+    """Survives a power cut, not only a killed process."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Ids as texts and as row numbers: one compact table that can be mapped from a file and shared by processes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.int32]
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class IdTable(Sequence[str]):
+    """Distinct ids in the order of their UTF-8 bytes; the place of an id is its code.
+
+    `offsets` has one entry more than there are ids: id `i` is `text[offsets[i]:offsets[i + 1]]`.
+    """
+
+    text: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, ids: Sequence[str]) -> IdTable:
+        """Builds a table from ids that are sorted and distinct already; raises ValueError otherwise."""
+        raw = [one.encode() for one in ids]
+        if any(left >= right for left, right in zip(raw, raw[1:], strict=False)):
+            raise ValueError("ids must be distinct and sorted by their UTF-8 bytes")
+        offsets = np.zeros(len(raw) + 1, np.int64)
+        np.cumsum([len(one) for one in raw], out=offsets[1:])
+        return cls(np.frombuffer(b"".join(raw), np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, code: int) -> str:  # type: ignore[override]
+        return self._raw(range(len(self))[code]).decode()
+
+    def _raw(self, code: int) -> bytes:
+        return self.text[self.offsets[code] : self.offsets[code + 1]].tobytes()
+
+    def code(self, one: str) -> int:
+        """The code of an id, or UNKNOWN: a binary search, so that a mapped table needs no index in memory."""
+        wanted = one.encode("utf-8", "surrogatepass")
+        place = bisect_left(range(len(self)), wanted, key=self._raw)
+        return place if place < len(self) and self._raw(place) == wanted else UNKNOWN
+
+    def codes(self, ids: Sequence[str]) -> Codes:
+        """The codes of some ids, UNKNOWN where there is none."""
+        return np.fromiter((self.code(one) for one in ids), np.int32, len(ids))
+
+    def names(self, codes: npt.NDArray[np.integer]) -> list[str]:
+        """The ids of some codes."""
+        return [self[int(code)] for code in codes]
+
+    def aligned(self, other: IdTable) -> Codes:
+        """For each id of `other` its code here, UNKNOWN where there is none: one merge of two sorted tables."""
+        mine, place = len(self), 0
+        result = np.full(len(other), UNKNOWN, np.int32)
+        for code in range(len(other)):
+            wanted = other._raw(code)
+            while place < mine and self._raw(place) < wanted:
+                place += 1
+            if place < mine and self._raw(place) == wanted:
+                result[code] = place
+        return result
+
+    def save(self, folder: Path, name: str) -> None:
+        np.save(folder / f"{name}.text.npy", self.text)
+        np.save(folder / f"{name}.offsets.npy", self.offsets)
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> IdTable:
+        """Maps the files of `save`; nothing is read before it is asked for."""
+        text = np.load(folder / f"{name}.text.npy", mmap_mode="r", allow_pickle=False)
+        return cls(text, np.load(folder / f"{name}.offsets.npy", mmap_mode="r", allow_pickle=False))

@@ -1,0 +1,58 @@
+"""Who bought what: the one value object that every model is fitted on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from steps.models.ids import IdTable
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Users × items with the summed weight of their purchases, and the ids behind rows and columns.
+
+    Rows and columns cover every id of the snapshot; a user without purchases in the chosen split is an empty row.
+    """
+
+    users: IdTable
+    items: IdTable
+    matrix: sp.csr_matrix
+    """float32, int32 indices, sorted, without duplicates or explicit zeros."""
+
+    def __post_init__(self) -> None:
+        if self.matrix.shape != (len(self.users), len(self.items)):
+            raise ValueError(
+                f"the matrix has shape {self.matrix.shape}, but there are {len(self.users)} users and {len(self.items)} items"
+            )
+        if self.matrix.dtype != np.float32:
+            raise ValueError(f"weights are {self.matrix.dtype}: float32 is required")
+        if not np.isfinite(self.matrix.data).all():
+            raise ValueError("a weight is not finite")
+
+    @classmethod
+    def of(
+        cls,
+        users: IdTable,
+        items: IdTable,
+        user: npt.NDArray[np.integer],
+        item: npt.NDArray[np.integer],
+        weight: npt.NDArray[np.floating],
+    ) -> Interactions:
+        """From one entry a purchase; the weights of a user's purchases of one item are summed."""
+        if not len(user) == len(item) == len(weight):
+            raise ValueError(f"{len(user)} users, {len(item)} items and {len(weight)} weights: lengths differ")
+        shape = (len(users), len(items))
+        matrix = sp.csr_matrix((np.asarray(weight, np.float32), (user.astype(np.int32), item.astype(np.int32))), shape)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+        return cls(users, items, matrix)
+
+    @property
+    def popularity(self) -> npt.NDArray[np.float32]:
+        """The summed positive weight of each item."""
+        positive = self.matrix.maximum(0) if (self.matrix.data < 0).any() else self.matrix
+        return np.asarray(positive.sum(axis=0), np.float32).ravel()

@@ -1,0 +1,1 @@
+"""What every program shares: errors and exit codes, settings, logging, progress, outputs."""

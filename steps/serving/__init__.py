@@ -1,0 +1,1 @@
+"""What the long-running programs are made of."""

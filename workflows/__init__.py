@@ -1,0 +1,1 @@
+"""The DAGs, defined once in Hera, and the ways to run them."""
