@@ -6,13 +6,13 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from steps.clients.object_store import Bucket, Entry, ObjectExistsError, ObjectMissingError
-from steps.runtime.errors import TryAgainError, UsageError
+from steps.clients.object_store import Bucket, Entry, FileRecord, ObjectExistsError, ObjectMissingError
+from steps.runtime.errors import BadDataError, TryAgainError, UsageError
 
 UNFINISHED = ".unfinished-"
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -64,6 +64,15 @@ class FolderBucket(Bucket):
         with self._errors(source):
             # Objects never change in place, so two keys may share one file.
             self._write(target, lambda unfinished: os.link(self._path(source), unfinished), os.replace)
+
+    def fetch(self, prefix: str, records: Mapping[str, FileRecord], cache: Path) -> Path:
+        for name, record in records.items():
+            key = f"{prefix}/{name}"
+            try:
+                self._check(key, record, self._path(key))
+            except FileNotFoundError as missing:
+                raise BadDataError(f"{self.address(key)} is named by a manifest but missing") from missing
+        return self._path(prefix)
 
     def address(self, key: str = "") -> str:
         return str(self.root / key) if key else str(self.root)

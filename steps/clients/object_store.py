@@ -41,6 +41,13 @@ class FileRecord:
     sha256: str
     size: int
 
+    def as_json(self) -> dict[str, object]:
+        return {"sha256": self.sha256, "size": self.size}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, object]) -> FileRecord:
+        return cls(str(value["sha256"]), int(str(value["size"])))
+
     @classmethod
     def of(cls, path: Path) -> FileRecord:
         digest = hashlib.sha256()
@@ -117,11 +124,20 @@ class Bucket(ABC):
                 if not folder.exists():  # else someone else brought the same files meanwhile
                     raise
 
+    def fetch(self, prefix: str, records: Mapping[str, FileRecord], cache: Path) -> Path:
+        """A local folder with the recorded files, every checksum verified; a store that is a folder copies nothing."""
+        folder = cache / prefix
+        self.download(prefix, records, folder)
+        return folder
+
     def _get_checked(self, key: str, record: FileRecord, path: Path) -> None:
         try:
             self.get_file(key, path)
         except ObjectMissingError as missing:
             raise BadDataError(f"{self.address(key)} is named by a manifest but missing") from missing
+        self._check(key, record, path)
+
+    def _check(self, key: str, record: FileRecord, path: Path) -> None:
         found = FileRecord.of(path)
         if found != record:
             raise BadDataError(

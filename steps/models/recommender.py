@@ -1,0 +1,104 @@
+"""The contract of every model family: arrays in, scores and files out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from steps.models.ids import Codes
+from steps.models.interactions import Interactions
+from steps.runtime.errors import CheckFailedError
+
+Floats = npt.NDArray[np.float32]
+Report = Callable[[int, int], None]
+"""Called with the passes done and the passes planned."""
+
+NOBODY = -1
+"""The item code that fills a row when a user has fewer items left than were asked for."""
+LOWEST = float(np.finfo(np.float32).min)
+"""The score beside it. Finite, because JSON knows no infinity."""
+
+
+@dataclass(frozen=True)
+class Recommendations:
+    """The best items of some users, best first: `items` and `scores` are n × k, `known` is n.
+
+    >>> Recommendations(np.array([[3, -1]]), np.array([[0.5, LOWEST]]), np.array([True])).items.shape
+    (1, 2)
+    """
+
+    items: Codes
+    scores: Floats
+    known: npt.NDArray[np.bool_]
+
+
+class Recommender(ABC):
+    """A model family. `settings` is a frozen dataclass of its hyper-parameters, every one with a good default."""
+
+    name: ClassVar[str]
+    settings_type: ClassVar[type[Any]]
+
+    def __init__(self, settings: Any = None) -> None:
+        self.settings = settings if settings is not None else self.settings_type()
+
+    @abstractmethod
+    def fit(self, interactions: Interactions, seed: int = 0, report: Report | None = None) -> Self:
+        """Learns from purchases and returns itself.
+
+        The same interactions, settings and seed give the same model. Raises CheckFailedError where what was learned
+        is not finite or all zero: such a model must not reach anybody.
+        """
+
+    @abstractmethod
+    def score(self, users: Codes, items: Codes) -> Floats:
+        """One score a pair; the two arrays have the same length. An unknown user (-1) is scored by popularity."""
+
+    @abstractmethod
+    def recommend(self, users: Codes, k: int, seen: sp.csr_matrix | None = None) -> Recommendations:
+        """The k best items of each user without those that `seen` marks; ties go to the lower item code.
+
+        An unknown user (-1, or one without purchases to learn from) gets popular items and `known` = False.
+        """
+
+    @abstractmethod
+    def export(self, folder: Path, seen: sp.csr_matrix) -> None:
+        """Leaves what serving needs in `folder`: `saved_model/` with both signatures and, for dot products, `factors/`.
+
+        `seen` holds what every user has bought so far: the exported model never recommends it again.
+        """
+
+
+def check_learned(name: str, **arrays: Floats) -> None:
+    """Refuses factors that are not finite or all zero."""
+    for what, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CheckFailedError(f"{name}: {what} hold values that are not finite; try more regularization")
+        if not array.any():
+            raise CheckFailedError(f"{name}: {what} are all zero; there was nothing to learn, or too much regularization")
+
+
+def best(scores: Floats, k: int) -> tuple[Codes, Floats]:
+    """The k largest of each row with their places, largest first, ties in the order of their places.
+
+    A score of LOWEST marks an item that may not be recommended; what is left of a row is filled with NOBODY.
+    """
+    rows, columns = scores.shape
+    width = min(k, columns)
+    items = np.full((rows, k), NOBODY, np.int32)
+    values = np.full((rows, k), LOWEST, np.float32)
+    if width == 0:
+        return items, values
+    least = np.partition(scores, columns - width, axis=1)[:, columns - width]
+    for row in range(rows):
+        places = np.flatnonzero(scores[row] >= max(least[row], np.nextafter(np.float32(LOWEST), np.float32(0))))
+        order = np.argsort(-scores[row, places], kind="stable")[:width]
+        items[row, : len(order)] = places[order]
+        values[row, : len(order)] = scores[row, places[order]]
+    return items, values

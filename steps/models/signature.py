@@ -1,0 +1,54 @@
+"""The served contract, declared once: what goes into a SavedModel, what comes out, and how an answer is judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steps.models.recommender import LOWEST
+
+MODEL_NAME = "recommender"
+
+PREDICT = "predict"
+"""`users` and `products`, strings of the same length → `predictions`, one float a pair.
+
+An unknown user is scored by popularity, an unknown product is 0.
+"""
+RECOMMEND = "recommend"
+"""`users`, strings, and the scalar `k` → `items` (n × k, strings), `scores` (n × k, floats), `known` (n, bools).
+
+Items that the user bought are left out. A row with fewer than k items left ends with empty ids and the score LOWEST.
+"""
+USERS, PRODUCTS, PREDICTIONS, K = "users", "products", "predictions", "k"
+ITEMS, SCORES, KNOWN = "items", "scores", "known"
+NO_ITEM = ""
+
+TOLERANCE = 1e-3
+"""Relative difference of two scores that another BLAS or batch size explains."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `recommend` says of one user."""
+
+    user: str
+    items: list[str]
+    scores: list[float]
+    known: bool
+
+
+def differs(expected: Answer, found: Answer) -> str:
+    """Why an answer is not the expected one, or an empty text. Items whose scores tie may change places."""
+    who = f"user {expected.user!r}"
+    if found.known != expected.known:
+        return f"{who}: known is {found.known}, {expected.known} was recorded"
+    if len(found.items) != len(expected.items):
+        return f"{who}: {len(found.items)} items, {len(expected.items)} were recorded"
+    largest = max((abs(score) for score in expected.scores if score > LOWEST), default=0.0)
+    allowed = TOLERANCE * max(largest, 1e-6)
+    for place, (item, score, wanted) in enumerate(zip(found.items, found.scores, expected.scores, strict=True), 1):
+        if abs(score - wanted) > allowed:
+            return f"{who}: place {place} has score {score:.6g}, {wanted:.6g} was recorded"
+        recorded = dict(zip(expected.items, expected.scores, strict=True)).get(item, expected.scores[-1])
+        if abs(score - recorded) > allowed:
+            return f"{who}: place {place} is {item!r} with {score:.6g}, recorded with {recorded:.6g}"
+    return ""
