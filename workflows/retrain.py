@@ -1,0 +1,117 @@
+"""Retrain: purchases become a snapshot, the snapshot candidates, the best candidate a release, if it deserves it."""
+
+from __future__ import annotations
+
+from hera.workflows import DAG, Parameter, Task, TaskResult, WorkflowTemplate
+
+from workflows.catalog import DESCRIPTIONS
+from workflows.templates import (
+    HOUR,
+    LARGE,
+    MEDIUM,
+    PUBLISHING,
+    REPORT,
+    SMALL,
+    SOURCE_SECRETS,
+    given,
+    report,
+    step,
+    workflow,
+)
+
+NAME = "retrain"
+
+PARAMETERS = [
+    Parameter(name="source", value="demo:", description="where the purchases are: demo:, a file, folder or zip, "
+              "http(s)://, s3://, kaggle:COMPETITION, postgresql://, sqlite://"),
+    Parameter(name="columns", value="", description="names of the columns: user=…,item=…,time=…,weight=…,event=…"),
+    Parameter(name="event-weights", value="", description="what an event counts: purchase=1,view=0.1,dislike=-1"),
+    Parameter(name="query", value="", description="the SQL query, where the source is a database"),
+    Parameter(name="split", value="auto", description="what is held out: auto, time, last:N, random:SHARE"),
+    Parameter(name="max-rejects", value="0.01", description="share of bad rows that is still accepted"),
+    Parameter(name="models", value="popularity,als", description="models to train, separated by commas"),
+    Parameter(name="set", value="", description="settings of models: als.factors=64,als.iterations=10"),
+    Parameter(name="metric", value="ndcg@10", description="the metric that decides"),
+    Parameter(name="tolerance", value="0.01", description="share by which it may be worse than the live model"),
+    Parameter(name="min-metric", value="", description="a floor instead of that comparison: recall@10=0.05"),
+    Parameter(name="max-users", value="50000", description="users on whom candidates are compared, at most"),
+    Parameter(name="seed", value="7", description="seed of everything random"),
+    Parameter(name="again", value="false", enum=["false", "true"], description="true trains even if nothing changed"),
+    Parameter(name="deadline", value="300", description="seconds that a slot has to serve the new version"),
+]  # fmt: skip
+
+
+def retrain() -> WorkflowTemplate:
+    with workflow(
+        NAME, title="Retrain the recommender", description=DESCRIPTIONS[NAME], parameters=PARAMETERS, on_exit=REPORT
+    ) as template:
+        source_flags = ["source", "columns", "event-weights", "query", "split", "max-rejects", "seed"]
+        plan_flags = ["models", "set", "metric", "tolerance", "min-metric", "seed", "again"]
+        gate_flags = ["metric", "tolerance", "min-metric", "max-users", "seed"]
+
+        data_publish = step(
+            "data_publish",
+            size=MEDIUM,
+            flags=source_flags,
+            outputs=["snapshot", "purchases", "users", "items", "new"],
+            secrets=SOURCE_SECRETS,
+        )
+        plan = step(
+            "plan", size=SMALL, flags=["snapshot", *plan_flags], outputs=["train", "models", "reason", "fingerprint"]
+        )
+        train = step(
+            "train", size=LARGE, flags=["snapshot", "model", "set", "seed"], outputs=["candidate"], deadline=4 * HOUR
+        )
+        evaluate = step(
+            "evaluate",
+            size=LARGE,
+            flags=["snapshot", "models", "fingerprint", *gate_flags],
+            outputs=["promote", "winner", "metrics", "report"],
+            optional_outputs={"sample": "[]"},
+        )
+        model_publish = step(
+            "model_publish",
+            size=MEDIUM,
+            flags=["deadline"],
+            outputs=["version", "slot", "candidate"],
+            mutex=PUBLISHING,
+        )
+        report(NAME)
+
+        with DAG(name="pipeline"):
+            published = Task(name="data-publish", template=data_publish, arguments=given(*source_flags))
+            snapshot = {"snapshot": published.get_parameter("snapshot")}
+            planned = Task(name="plan", template=plan, arguments={**snapshot, **given(*plan_flags)})
+            # Both tasks ask the plan: a fan-out whose items were all skipped counts as succeeded (Argo 3.3) or as
+            # skipped (4.1), so "train.Succeeded" alone would let evaluate start with nothing to evaluate.
+            worth_it = f"{planned.get_parameter('train')} == true"
+            trained = Task(
+                name="train",
+                template=train,
+                arguments={**snapshot, "model": "{{item}}", **given("set", "seed")},
+                with_param=planned.get_parameter("models"),
+                when=worth_it,
+            )
+            evaluated = Task(
+                name="evaluate",
+                template=evaluate,
+                arguments={
+                    **snapshot,
+                    "models": planned.get_parameter("models"),
+                    "fingerprint": planned.get_parameter("fingerprint"),
+                    **given(*gate_flags),
+                },
+                when=worth_it,
+            )
+            released = Task(
+                name="model-publish",
+                template=model_publish,
+                arguments=given("deadline"),
+                when=f"{evaluated.get_parameter('promote')} == true",
+            )
+            with Task.set_next_defaults(on=TaskResult.succeeded):
+                published >> planned
+                planned >> trained
+                trained >> evaluated
+                evaluated >> released
+    return template

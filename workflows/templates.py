@@ -1,0 +1,196 @@
+"""The container template of every step: one factory, so image, security, retries and outputs are the same everywhere.
+
+Everything here holds for Argo 3.3 under the k8sapi executor and for Argo 4.1 under emissary: the command is always
+written out, outputs are files on an emptyDir, and a retry has both a policy and an expression.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hera.workflows import (
+    ConfigMapEnvFrom,
+    Container,
+    EmptyDirVolume,
+    Env,
+    Parameter,
+    Resources,
+    RetryPolicy,
+    RetryStrategy,
+    SecretEnv,
+    WorkflowTemplate,
+)
+from hera.workflows import models as m
+
+SETTINGS = "recommender-settings"
+"""The ConfigMap with STORE and its companions; a pod does not start without it, for it would write into itself."""
+STORE_SECRETS = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "recommender-s3")
+SOURCE_SECRETS = dict.fromkeys(("KAGGLE_USERNAME", "KAGGLE_KEY", "PGPASSWORD"), "recommender-sources")
+SERVICE_ACCOUNT = "recommender-workflow"
+LABELS = {"app.kubernetes.io/part-of": "recommender"}
+OUTPUTS, SCRATCH = "/outputs", "/scratch"
+USER = 10001
+HOUR = 3600
+REPORT = "run-report"
+PUBLISHING = "recommender-model-publish"
+"""The mutex that keeps two workflows from changing what is live at the same time."""
+
+RETRY_WHEN = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [75, 137, 143]"
+"""A lost pod, an outside system that did not answer (75), a pod that was killed (137, 143); nothing else heals."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a step may use: requests are what it needs on small data, limits what it may grow to."""
+
+    cpu_request: str
+    cpu_limit: str
+    memory_request: str
+    memory_limit: str
+    scratch: str
+
+    def resources(self) -> Resources:
+        return Resources(
+            cpu_request=self.cpu_request,
+            cpu_limit=self.cpu_limit,
+            memory_request=self.memory_request,
+            memory_limit=self.memory_limit,
+        )
+
+
+SMALL = Size("50m", "1", "128Mi", "1Gi", "1Gi")
+MEDIUM = Size("250m", "2", "512Mi", "4Gi", "20Gi")
+LARGE = Size("500m", "4", "1Gi", "8Gi", "20Gi")
+
+
+def image(program: str) -> str:
+    """`recommender-train:0.1.0`, or where IMAGE_REGISTRY and IMAGE_TAG say when the workflow is rendered."""
+    registry = os.environ.get("IMAGE_REGISTRY", "").strip().rstrip("/")
+    tag = os.environ.get("IMAGE_TAG", "").strip() or "0.1.0"
+    name = f"recommender-{program.replace('_', '-')}:{tag}"
+    return f"{registry}/{name}" if registry else name
+
+
+def step(
+    program: str,
+    *,
+    size: Size,
+    flags: Sequence[str] = (),
+    fixed: Sequence[str] = (),
+    outputs: Sequence[str] = (),
+    optional_outputs: Mapping[str, str] | None = None,
+    name: str = "",
+    deadline: int = HOUR,
+    retries: int = 3,
+    mutex: str = "",
+    secrets: Mapping[str, str] | None = None,
+) -> Container:
+    """The template that runs `python -m steps.<program>`; call it inside `with workflow(...)`.
+
+    Each of `flags` becomes an input parameter and an argument of that name; `fixed` are arguments as they are.
+    `outputs` are files that the program must leave; one of `optional_outputs` may be missing and then has the value
+    given here. `secrets` are more variables that come from a Secret, each with that Secret's name.
+    """
+    optional = optional_outputs or {}
+    return Container(
+        name=name or program.replace("_", "-"),
+        image=image(program),
+        image_pull_policy="IfNotPresent",
+        command=["python", "-m", f"steps.{program}"],
+        args=[*fixed, *(f"--{flag}={{{{inputs.parameters.{flag}}}}}" for flag in flags)],
+        env=[
+            Env(name="RUN", value="{{workflow.name}}"),
+            Env(name="OUTPUTS", value=OUTPUTS),
+            Env(name="TMPDIR", value=SCRATCH),
+            Env(name="HOME", value=SCRATCH),
+            *(_secret(key, secret) for key, secret in {**STORE_SECRETS, **(secrets or {})}.items()),
+        ],
+        env_from=[ConfigMapEnvFrom(name=SETTINGS)],
+        inputs=[Parameter(name=flag) for flag in flags],
+        outputs=[_output(output) for output in outputs] + [_output(key, value) for key, value in optional.items()],
+        resources=size.resources(),
+        retry_strategy=retry(retries),
+        active_deadline_seconds=deadline,
+        synchronization=m.Synchronization(mutexes=[m.Mutex(name=mutex)]) if mutex else None,
+        security_context=m.SecurityContext(
+            run_as_non_root=True,
+            read_only_root_filesystem=True,
+            allow_privilege_escalation=False,
+            capabilities=m.Capabilities(drop=["ALL"]),
+        ),
+        volumes=[
+            EmptyDirVolume(name="outputs", mount_path=OUTPUTS, size_limit=m.Quantity(root="64Mi")),
+            EmptyDirVolume(name="scratch", mount_path=SCRATCH, size_limit=m.Quantity(root=size.scratch)),
+        ],
+        labels={**LABELS, "app.kubernetes.io/component": program.replace("_", "-")},
+    )
+
+
+def report(workflow_name: str) -> Container:
+    """The exit handler: whatever happened, the run leaves a report."""
+    return step(
+        "run_report",
+        size=SMALL,
+        fixed=[f"--workflow={workflow_name}", "--status={{workflow.status}}", "--failures={{workflow.failures}}"],
+        outputs=["report"],
+        deadline=600,
+    )
+
+
+def retry(limit: int) -> RetryStrategy:
+    """Policy and expression both: until Argo 3.4 the policy's default hides errors from the expression."""
+    return RetryStrategy(
+        limit=limit,
+        retry_policy=RetryPolicy.always,
+        expression=RETRY_WHEN,
+        backoff=m.Backoff(duration="10s", factor=m.IntOrString(root=2), max_duration="30m"),
+    )
+
+
+def workflow(
+    name: str,
+    *,
+    title: str,
+    description: str,
+    parameters: Sequence[Parameter] = (),
+    entrypoint: str = "pipeline",
+    deadline: int = 6 * HOUR,
+    on_exit: str | None = None,
+) -> WorkflowTemplate:
+    """A WorkflowTemplate with what every workflow shares: pod security, clean-up, labels, a deadline."""
+    return WorkflowTemplate(
+        name=name,
+        entrypoint=entrypoint,
+        on_exit=on_exit,
+        arguments=list(parameters),
+        service_account_name=SERVICE_ACCOUNT,
+        labels=LABELS,
+        annotations={"workflows.argoproj.io/title": title, "workflows.argoproj.io/description": description},
+        workflow_metadata=m.WorkflowMetadata(labels=LABELS),
+        security_context=m.PodSecurityContext(
+            run_as_non_root=True,
+            run_as_user=USER,
+            run_as_group=USER,
+            fs_group=USER,
+            seccomp_profile=m.SeccompProfile(type="RuntimeDefault"),
+        ),
+        active_deadline_seconds=deadline,
+        pod_gc=m.PodGC(strategy="OnPodSuccess", delete_delay_duration="600s"),
+        ttl_strategy=m.TTLStrategy(seconds_after_success=3 * 24 * HOUR, seconds_after_failure=7 * 24 * HOUR),
+    )
+
+
+def given(*names: str) -> dict[str, str]:
+    """Arguments of a task that are the workflow's own parameters of the same name."""
+    return {name: f"{{{{workflow.parameters.{name}}}}}" for name in names}
+
+
+def _secret(key: str, secret: str) -> SecretEnv:
+    # Optional, because a store that is a folder has no keys; on S3 the program itself says which one is missing.
+    return SecretEnv(name=key, secret_name=secret, secret_key=key, optional=True)
+
+
+def _output(name: str, default: str | None = None) -> Parameter:
+    return Parameter(name=name, value_from=m.ValueFrom(path=f"{OUTPUTS}/{name}", default=default))
