@@ -1,0 +1,287 @@
+"""The snapshot: purchases with their split, named by the hash of their content, written once and never changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError, Store, remove_folder
+from steps.models.ids import IdTable
+from steps.models.interactions import Interactions
+from steps.runtime.errors import BadDataError, UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SNAPSHOTS = "snapshots"
+NAME = re.compile(r"s-[0-9a-f]{16}")
+FORMAT = 1
+PURCHASES, USERS, ITEMS, REJECTS, MANIFEST = (
+    "interactions.parquet",
+    "users.parquet",
+    "items.parquet",
+    "rejects.parquet",
+    "manifest.json",
+)
+COLUMNS = ("user", "item", "weight", "time", "split")
+ROW_GROUP = 1 << 20
+
+
+class Split(IntEnum):
+    """Which part of the purchases a purchase belongs to."""
+
+    TRAIN = 0
+    VALIDATION = 1
+    TEST = 2
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A snapshot in memory: one entry a purchase, ordered by user, time and item."""
+
+    id: str
+    users: IdTable
+    items: IdTable
+    user: npt.NDArray[np.int32]
+    item: npt.NDArray[np.int32]
+    weight: npt.NDArray[np.float32]
+    """Negative where the event was a dislike."""
+    time: npt.NDArray[np.int64] | None
+    """Microseconds since 1970 (UTC); None where the source has no times."""
+    split: npt.NDArray[np.int8]
+    item_names: list[str] | None
+    """What people call the items, in the order of `items`; the id where an item has no name."""
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def interactions(self, *splits: Split) -> Interactions:
+        """The summed weights of the purchases in some splits, or of all purchases when none is named."""
+        if not splits:
+            return Interactions.of(self.users, self.items, self.user, self.item, self.weight)
+        chosen = np.isin(self.split, [int(split) for split in splits])
+        return Interactions.of(self.users, self.items, self.user[chosen], self.item[chosen], self.weight[chosen])
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Purchases on their way into a snapshot."""
+
+    purchases: pl.DataFrame
+    """user and item (Int32 codes), weight (Float32), time (Int64 microseconds, where there is one), split (Int8)."""
+    users: pl.DataFrame
+    """id, in the order of UTF-8 bytes: its place is the code; any further columns are features."""
+    items: pl.DataFrame
+    """id, name where the source has one, and features."""
+    rejects: pl.DataFrame
+    about: Mapping[str, object] = field(default_factory=dict)
+    """What the manifest says of the origin: source, split, revision. Not part of the identity."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What `publish` did."""
+
+    id: str
+    new: bool
+    manifest: dict[str, Any]
+
+
+def prefix(snapshot: str) -> str:
+    """Where a snapshot lies in the data bucket; refuses what is no snapshot's name."""
+    if not NAME.fullmatch(snapshot):
+        raise UsageError(f"{snapshot!r} is no snapshot: a snapshot's name is s- and 16 hexadecimal digits")
+    return f"{SNAPSHOTS}/{snapshot}"
+
+
+def exists(store: Store, snapshot: str) -> bool:
+    """Whether the snapshot is there as a whole: its manifest is written last."""
+    return store.data.exists(f"{prefix(snapshot)}/{MANIFEST}")
+
+
+def publish(store: Store, draft: Draft) -> Published:
+    """Writes a snapshot, the manifest last; purchases that are published already are found and left as they are."""
+    purchases = _ordered(draft.purchases)
+    content = _hash(purchases, draft.users, draft.items)
+    snapshot = f"s-{content[:16]}"
+    if exists(store, snapshot):
+        return Published(snapshot, False, _manifest(store.data, snapshot))
+    with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
+        _write(Path(folder), purchases, draft)
+        records = store.data.upload(Path(folder), prefix(snapshot))
+    manifest = {
+        "format": FORMAT,
+        "snapshot": snapshot,
+        "content": content,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "counts": _counts(purchases, draft),
+        "time": _time_range(purchases),
+        **draft.about,
+        "libraries": _libraries(),
+        "files": {name: {"sha256": record.sha256, "size": record.size} for name, record in records.items()},
+    }
+    try:
+        store.data.create(f"{prefix(snapshot)}/{MANIFEST}", _json(manifest))
+    except ObjectExistsError:  # another publisher of the same purchases was first: its manifest stands
+        return Published(snapshot, False, _manifest(store.data, snapshot))
+    return Published(snapshot, True, manifest)
+
+
+def load(store: Store, snapshot: str, cache: Path) -> Dataset:
+    """Reads a snapshot through a local folder, which later loads use again; every checksum must hold."""
+    import polars as pl
+
+    manifest = _manifest(store.data, snapshot)
+    folder = cache / snapshot
+    records = _records(manifest, snapshot)
+    if any(not (folder / name).is_file() or FileRecord.of(folder / name) != record for name, record in records.items()):
+        remove_folder(folder)
+    store.data.download(prefix(snapshot), records, folder)
+    purchases = pl.read_parquet(folder / PURCHASES)
+    items = pl.read_parquet(folder / ITEMS)
+    return Dataset(
+        id=snapshot,
+        users=id_table(pl.read_parquet(folder / USERS, columns=["id"])["id"]),
+        items=id_table(items["id"]),
+        user=purchases["user"].to_numpy(),
+        item=purchases["item"].to_numpy(),
+        weight=purchases["weight"].to_numpy(),
+        time=purchases["time"].to_physical().to_numpy() if "time" in purchases.columns else None,
+        split=purchases["split"].to_numpy(),
+        item_names=items["name"].fill_null(items["id"]).to_list() if "name" in items.columns else None,
+        manifest=manifest,
+    )
+
+
+def id_table(ids: pl.Series) -> IdTable:
+    """The table of ids that are sorted already, without a loop over them."""
+    offsets = np.zeros(len(ids) + 1, np.int64)
+    np.cumsum(ids.str.len_bytes().to_numpy(), out=offsets[1:])
+    return IdTable(np.frombuffer(_joined(ids), np.uint8), offsets)
+
+
+def _ordered(purchases: pl.DataFrame) -> pl.DataFrame:
+    """One order for the same purchases, so that the file and what is trained on it do not depend on the source's."""
+    by = [name for name in ("user", "time", "item", "weight", "split") if name in purchases.columns]
+    return purchases.select(name for name in COLUMNS if name in purchases.columns).sort(by)
+
+
+def _hash(purchases: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> str:
+    """A hash of values, not of files: the format of the source and the version of the writer do not enter."""
+    digest = hashlib.sha256(b"recommender snapshot, format %d" % FORMAT)
+    for title, table in (("users", users), ("items", items)):
+        for name in sorted(table.columns):
+            digest.update(f"\0{title}\0{name}\0{table.height}\0".encode())
+            for part in _parts(table[name]):
+                digest.update(part)
+    for name in purchases.columns:
+        digest.update(f"\0purchases\0{name}\0{purchases.height}\0".encode())
+        digest.update(np.ascontiguousarray(purchases[name].to_numpy()).data)
+    return digest.hexdigest()
+
+
+def _parts(column: pl.Series) -> Iterator[bytes]:
+    """A column of texts as bytes that no other column has: what is missing, the lengths, the texts."""
+    import polars as pl
+
+    texts = column.cast(pl.String)
+    yield np.packbits(texts.is_null().to_numpy()).tobytes()
+    yield texts.str.len_bytes().fill_null(0).cast(pl.Int64).to_numpy().tobytes()
+    yield _joined(texts)
+
+
+def _joined(texts: pl.Series) -> bytes:
+    joined = texts.str.join("").to_list()
+    return str(joined[0] or "").encode() if joined else b""
+
+
+def _write(folder: Path, purchases: pl.DataFrame, draft: Draft) -> None:
+    import polars as pl
+
+    if "time" in purchases.columns:
+        purchases = purchases.with_columns(pl.from_epoch("time", time_unit="us").dt.replace_time_zone("UTC"))
+    for name, table in (
+        (PURCHASES, purchases),
+        (USERS, draft.users),
+        (ITEMS, draft.items),
+        (REJECTS, draft.rejects),
+    ):
+        table.write_parquet(folder / name, compression="zstd", row_group_size=ROW_GROUP)
+
+
+def _counts(purchases: pl.DataFrame, draft: Draft) -> dict[str, int]:
+    splits = np.bincount(purchases["split"].to_numpy(), minlength=len(Split))
+    return {
+        "users": draft.users.height,
+        "items": draft.items.height,
+        "purchases": purchases.height,
+        "buyers": purchases["user"].n_unique(),
+        "bought_items": purchases["item"].n_unique(),
+        "pairs": _pairs(purchases, draft.items.height),
+        "rejects": draft.rejects.height,
+        **{split.name.lower(): int(splits[split]) for split in Split},
+    }
+
+
+def _pairs(purchases: pl.DataFrame, items: int) -> int:
+    """Distinct (user, item) pairs; the purchases are ordered by user, so that sorting the keys is quick."""
+    keys = purchases["user"].to_numpy().astype(np.int64) * items + purchases["item"].to_numpy()
+    return len(np.unique(keys))
+
+
+def _time_range(purchases: pl.DataFrame) -> dict[str, str] | None:
+    if "time" not in purchases.columns or purchases.is_empty():
+        return None
+    times = purchases["time"].to_numpy()
+    return {"first": moment(int(times.min())), "last": moment(int(times.max()))}
+
+
+def moment(microseconds: int) -> str:
+    """A time as people and JSON write it."""
+    return str(np.datetime64(microseconds, "us").astype("datetime64[s]")) + "Z"
+
+
+def _libraries() -> dict[str, str]:
+    import platform
+
+    import polars as pl
+
+    return {"python": platform.python_version(), "numpy": np.__version__, "polars": pl.__version__}
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
+
+
+def _manifest(bucket: Bucket, snapshot: str) -> dict[str, Any]:
+    key = f"{prefix(snapshot)}/{MANIFEST}"
+    try:
+        manifest = json.loads(bucket.get(key))
+    except ObjectMissingError as missing:
+        raise UsageError(f"there is no snapshot {snapshot} at {bucket.address(prefix(snapshot))}") from missing
+    except ValueError as error:
+        raise BadDataError(f"{bucket.address(key)} is not JSON") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BadDataError(f"{bucket.address(key)} is not a snapshot's manifest of format {FORMAT}")
+    return manifest
+
+
+def _records(manifest: Mapping[str, Any], snapshot: str) -> dict[str, FileRecord]:
+    """The files that a reader needs; the rejects are for people."""
+    try:
+        files = manifest["files"]
+        return {name: FileRecord(files[name]["sha256"], files[name]["size"]) for name in (PURCHASES, USERS, ITEMS)}
+    except (KeyError, TypeError) as error:
+        raise BadDataError(f"the manifest of {snapshot} does not name its files with sha256 and size") from error

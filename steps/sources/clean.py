@@ -1,0 +1,340 @@
+"""From purchases as they were written to codes and numbers; a row that cannot be used is kept apart with its reason."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from steps.runtime.errors import BadDataError, UsageError
+from steps.sources import times
+from steps.sources.found import Found, Part
+
+log = logging.getLogger(__name__)
+
+LONGEST_ID = 256
+COMMONEST = 3
+SHOWN = 80
+FINE, ZERO = 0, 255
+"""Marks of a row beside the numbers of reasons: usable, and of no weight, which is neither a purchase nor an error."""
+
+REASONS = {
+    1: ("user", "the user is missing"),
+    2: ("user", "the user's id has a NUL character"),
+    3: ("user", f"the user's id is longer than {LONGEST_ID} bytes"),
+    4: ("item", "the item is missing"),
+    5: ("item", "the item's id has a NUL character"),
+    6: ("item", f"the item's id is longer than {LONGEST_ID} bytes"),
+    7: ("time", "the time is missing"),
+    8: ("time", "the time cannot be read"),
+    9: ("time", "the time is not between 1900 and 2200"),
+    10: ("weight", "the weight is missing"),
+    11: ("weight", "the weight is not a number"),
+    12: ("weight", "the weight is not finite"),
+    13: ("event", "the event is missing"),
+    14: ("event", "the event is not among --event-weights"),
+    15: ("time", "the time may be day/month or month/day"),
+}
+UNREAD_TIME = (8, 15)
+ID_REASONS = {"user": (1, 2, 3), "item": (4, 5, 6)}
+REJECT_COLUMNS = {"file": pl.String, "row": pl.Int64, "reason": pl.String, "value": pl.String}
+Marks = npt.NDArray[np.uint8]
+Codes = npt.NDArray[np.int32]
+Places = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Purchases that can be used, and those that cannot."""
+
+    purchases: pl.DataFrame
+    """user and item (Int32 codes), weight (Float32), time (Int64 microseconds, where the source has one)."""
+    users: pl.DataFrame
+    """id in the order of UTF-8 bytes, and features."""
+    items: pl.DataFrame
+    rejects: pl.DataFrame
+    """file, row (from 1), reason, value."""
+    rows: int
+    weightless: int
+    """Rows of weight zero, which were left out."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The rows of all parts as numbers, those that cannot be used among them."""
+
+    parts: tuple[Part, ...]
+    sizes: tuple[int, ...]
+    frame: pl.DataFrame
+    mark: Marks
+
+
+def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) -> Clean:
+    """Checks every row; BadDataError when more than the share `max_rejects` cannot be used, or nothing is left."""
+    read = _read_all(found, event_weights)
+    frame, mark = read.frame, read.mark
+    if not len(mark):
+        raise BadDataError(f"{found.about} has no purchases: it is empty")
+    users, user = _codes(frame["user"], "user", mark)
+    items, item = _codes(frame["item"], "item", mark)
+    bad = np.flatnonzero((mark != FINE) & (mark != ZERO))
+    if len(bad) > max_rejects * len(mark):
+        raise BadDataError(_too_many(read, bad, max_rejects))
+    fine = mark == FINE
+    if not fine.any():
+        raise BadDataError(f"{found.about} has no purchase that counts among its {len(mark)} rows")
+    names = _names(frame.filter(fine)) if "name" in frame.columns else None
+    user_table, user = _table(users, user[fine], found.users, "users")
+    item_table, item = _table(items, item[fine], _with_names(found.items, names), "items")
+    numbers = {name: frame[name].to_numpy()[fine] for name in ("weight", "time") if name in frame.columns}
+    return Clean(
+        purchases=pl.DataFrame({"user": user, "item": item, **numbers}),
+        users=user_table,
+        items=item_table,
+        rejects=_look(read, bad),
+        rows=len(mark),
+        weightless=int((mark == ZERO).sum()),
+    )
+
+
+def _read_all(found: Found, event_weights: Mapping[str, float]) -> _Read:
+    months_first = cache(lambda: times.months_first([part.rows for part in found.parts]))
+    frames = [_read(part, event_weights, months_first) for part in found.parts]
+    frame = pl.concat(frames)
+    mark = frame["mark"].to_numpy().copy()
+    return _Read(found.parts, tuple(one.height for one in frames), frame.drop("mark"), mark)
+
+
+def _read(part: Part, event_weights: Mapping[str, float], months_first: Callable[[], bool | None]) -> pl.DataFrame:
+    """One pass over a part; texts become numbers while they stream by, so that memory holds no id twice."""
+    schema = part.rows.collect_schema()
+    checks = _Checks(part.name, schema)
+    columns = [checks.id("user", 1), checks.id("item", 4), checks.weight(event_weights).alias("weight")]
+    reading = None
+    if "time" in schema:
+        reading = times.reading(part.rows, months_first)
+        columns.append(checks.time(reading.expression).alias("time"))
+    if "name" in schema:
+        columns.append(checks.text("name").cast(pl.Categorical))
+    frame = part.rows.select(*columns, checks.mark().alias("mark")).collect(engine="streaming")
+    return frame if reading is None or reading.thorough else _second_look(part, frame, months_first)
+
+
+class _Checks:
+    """Gathers what can be wrong with a row into one expression, the number of the first reason that holds."""
+
+    def __init__(self, part: str, schema: pl.Schema) -> None:
+        self.part = part
+        self.schema = schema
+        self.reasons: list[tuple[pl.Expr, int]] = []
+
+    def text(self, name: str) -> pl.Expr:
+        """A column as text; whole numbers that went through floating point lose their ".0" again."""
+        kind, column = self.schema[name], pl.col(name)
+        if kind.is_nested() or kind == pl.Object:
+            raise UsageError(f"the column for {name} in {self.part} holds {kind}: it should hold texts or numbers")
+        if kind.is_float():
+            whole = column.cast(pl.Int64, strict=False)
+            return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.fill_nan(None).cast(pl.String))
+        return column.cast(pl.String, strict=False)
+
+    def id(self, name: str, missing: int) -> pl.Expr:
+        text = self.text(name)
+        self.reasons.append((text.is_null(), missing))
+        return text.cast(pl.Categorical)
+
+    def blank(self, name: str, reason: int) -> None:
+        self.reasons.append((self.text(name).str.strip_chars().fill_null("") == "", reason))
+
+    def time(self, microseconds: pl.Expr) -> pl.Expr:
+        """Asked last, so that a time which the second look can read leaves no other reason unseen."""
+        self.blank("time", 7)
+        if self.schema["time"] == pl.String:
+            self.reasons.append((microseconds.is_null() & times.undecided(pl.col("time")), 15))
+        self.reasons.append((microseconds.is_null(), 8))
+        self.reasons.append((~times.in_range(microseconds), 9))
+        return microseconds
+
+    def weight(self, event_weights: Mapping[str, float]) -> pl.Expr:
+        """The weight of a row: what the weight column says times what its event is worth."""
+        result = pl.lit(1.0, pl.Float64)
+        if "weight" in self.schema:
+            self.blank("weight", 10)
+            number = self._number("weight")
+            self.reasons.append((number.is_null(), 11))
+            result = number
+        if "event" in self.schema:
+            self.blank("event", 13)
+            event = self.text("event").str.strip_chars()
+            worth = event.replace_strict(
+                list(event_weights), list(event_weights.values()), default=None, return_dtype=pl.Float64
+            )
+            self.reasons.append((worth.is_null(), 14))
+            result = result * worth
+        result = result.cast(pl.Float32)
+        self.reasons.append((~result.is_finite(), 12))
+        self.reasons.append((result == 0, ZERO))
+        return result
+
+    def _number(self, name: str) -> pl.Expr:
+        if self.schema[name].is_numeric():
+            return pl.col(name).cast(pl.Float64)
+        return self.text(name).str.strip_chars().cast(pl.Float64, strict=False)
+
+    def mark(self) -> pl.Expr:
+        result = pl.lit(FINE, pl.UInt8)
+        for wrong, reason in reversed(self.reasons):
+            result = pl.when(wrong).then(pl.lit(reason, pl.UInt8)).otherwise(result)
+        return result
+
+
+def _second_look(part: Part, frame: pl.DataFrame, months_first: Callable[[], bool | None]) -> pl.DataFrame:
+    """Tries every format on the times that the quick way could not read."""
+    places = np.flatnonzero(np.isin(frame["mark"].to_numpy(), UNREAD_TIME))
+    if not len(places):
+        return frame
+    text = pl.col("time").cast(pl.String)
+    time = times.anything(text, months_first())
+    again = _rows(part, places).select(
+        time.alias("time"),
+        pl.when(time.is_null())
+        .then(pl.when(times.undecided(text)).then(15).otherwise(8))
+        .when(~times.in_range(time))
+        .then(9)
+        .otherwise(FINE)
+        .cast(pl.UInt8)
+        .alias("mark"),
+    )
+    return frame.with_columns(
+        frame["time"].scatter(places, again["time"]),
+        frame["mark"].scatter(places, again["mark"]),
+    )
+
+
+def _rows(part: Part, places: Places) -> pl.DataFrame:
+    """Some rows of a part as they were written, with their numbers."""
+    rows = part.rows.with_row_index("_place").filter(
+        pl.col("_place").is_in(pl.Series(places, dtype=pl.UInt32).implode())
+    )
+    return rows.collect(engine="streaming").sort("_place")
+
+
+def _codes(column: pl.Series, name: str, mark: Marks) -> tuple[pl.Series, Codes]:
+    """The distinct ids in order and the place of each row's id among them; marks rows whose id cannot be used."""
+    seen = column.unique().drop_nulls()
+    order = seen.cast(pl.String).arg_sort().to_numpy()
+    texts, numbers = seen.cast(pl.String).gather(order), seen.to_physical().to_numpy()[order]
+    size = int(numbers.max(initial=0)) + 1
+    place, reason = np.zeros(size, np.int32), np.zeros(size, np.uint8)
+    place[numbers] = np.arange(len(texts), dtype=np.int32)
+    missing, nul, long = ID_REASONS[name]
+    reason[numbers[(texts.str.len_bytes() > LONGEST_ID).to_numpy()]] = long
+    reason[numbers[texts.str.contains("\0", literal=True).to_numpy()]] = nul
+    reason[numbers[(texts.str.strip_chars() == "").to_numpy()]] = missing
+    of_row = column.to_physical().fill_null(0).to_numpy()
+    if reason.any():
+        unusable = reason[of_row]
+        fresh = ((mark == FINE) | (mark == ZERO)) & (unusable != FINE)
+        mark[fresh] = unusable[fresh]
+    return texts, place[of_row]
+
+
+def _table(ids: pl.Series, codes: Codes, listed: pl.DataFrame | None, what: str) -> tuple[pl.DataFrame, Codes]:
+    """The table of all ids that bought or were bought, or that the source lists; and the codes in its order."""
+    used = np.zeros(len(ids), bool)
+    used[codes] = True
+    bought = ids.filter(pl.Series(used)).alias("id")
+    table = bought.to_frame()
+    if listed is not None:
+        listed = _usable(listed, what)
+        everyone = pl.concat([table, listed.select("id")]).unique()
+        table = everyone.join(listed, on="id", how="left").sort("id")
+    place = np.flatnonzero(table["id"].is_in(bought.implode()).to_numpy()).astype(np.int32)
+    return table, place[(np.cumsum(used) - 1)[codes]]
+
+
+def _usable(listed: pl.DataFrame, what: str) -> pl.DataFrame:
+    """A list of users or items without ids that purchases could not have, the first line of an id that comes twice."""
+    flat = [name for name, kind in listed.schema.items() if not kind.is_nested()]
+    text = pl.col("id").cast(pl.String)
+    good = (
+        listed.select(flat)
+        .with_columns(text)
+        .filter(
+            text.str.strip_chars().fill_null("") != "",
+            ~text.str.contains("\0", literal=True),
+            text.str.len_bytes() <= LONGEST_ID,
+        )
+    )
+    distinct = good.unique("id", keep="first", maintain_order=True)
+    if distinct.height < listed.height:
+        lost = listed.height - distinct.height
+        log.warning("%d of %d listed %s have no usable id or repeat one: left out", lost, listed.height, what)
+    return distinct
+
+
+def _names(rows: pl.DataFrame) -> pl.DataFrame:
+    """A name for each item that has one in its purchases; of several the first in the alphabet, whatever the order."""
+    pairs = rows.select(pl.col("item").alias("id"), "name").unique().select(pl.all().cast(pl.String))
+    named = pairs.filter(pl.col("name").str.strip_chars().fill_null("") != "")
+    return named.group_by("id").agg(pl.col("name").min())
+
+
+def _with_names(items: pl.DataFrame | None, names: pl.DataFrame | None) -> pl.DataFrame | None:
+    if items is None or names is None:
+        return names if items is None else items
+    if "name" in items.columns:
+        return items
+    return items.with_columns(pl.col("id").cast(pl.String)).join(names, on="id", how="left", maintain_order="left")
+
+
+def _look(read: _Read, bad: Places) -> pl.DataFrame:
+    """The rows that cannot be used, with the value that is to blame."""
+    tables, start = [pl.DataFrame(schema=REJECT_COLUMNS)], 0
+    for part, size in zip(read.parts, read.sizes, strict=True):
+        places = bad[(start <= bad) & (bad < start + size)] - start
+        if len(places):
+            tables.append(_blame(part, places, read.mark[places + start]))
+        start += size
+    return pl.concat(tables)
+
+
+def _blame(part: Part, places: Places, marks: Marks) -> pl.DataFrame:
+    rows = _rows(part, places).with_columns(pl.Series("_mark", marks))
+    number = pl.col("row") if "row" in rows.columns else pl.col("_place") + 1
+    value, reason = pl.lit(None, pl.String), pl.lit(None, pl.String)
+    for mark, (column, sentence) in REASONS.items():
+        if column in rows.columns:
+            this = pl.col("_mark") == mark
+            value = pl.when(this).then(pl.col(column).cast(pl.String, strict=False)).otherwise(value)
+            reason = pl.when(this).then(pl.lit(sentence)).otherwise(reason)
+    return rows.select(
+        pl.lit(part.name).alias("file"),
+        number.cast(pl.Int64).alias("row"),
+        reason.alias("reason"),
+        value.str.slice(0, SHOWN).alias("value"),
+    )
+
+
+def _too_many(read: _Read, bad: Places, max_rejects: float) -> str:
+    """The sentence that ends the program: how many rows cannot be used, and why most of them cannot."""
+    reasons, first, counts = np.unique(read.mark[bad], return_index=True, return_counts=True)
+    commonest = np.argsort(-counts, kind="stable")[:COMMONEST]
+    examples = _look(read, np.sort(bad[first[commonest]]))
+    seen = {row["reason"]: row for row in examples.to_dicts()}
+    causes = []
+    for number in commonest:
+        sentence = REASONS[int(reasons[number])][1]
+        row = seen[sentence]
+        value = "" if row["value"] is None else f": {row['value']!r}"
+        causes.append(f"{counts[number]} × {sentence} (as in row {row['row']} of {row['file']}{value})")
+    share = f"{100 * len(bad) / len(read.mark):.3g} %"
+    return (
+        f"{len(bad)} of {len(read.mark)} rows ({share}) cannot be used, "
+        f"and --max-rejects allows {100 * max_rejects:g} %: {'; '.join(causes)}"
+    )

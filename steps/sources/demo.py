@@ -1,0 +1,236 @@
+"""A generated shop whose structure is known: taste groups, seasons, products that come and go, and names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from steps.runtime.errors import UsageError
+from steps.sources.found import Found, Part
+
+FIRST_DAY = 1_704_067_200  # 2024-01-01, in seconds since 1970
+DAY, WEEK = 86_400, 7
+LIMITS = {"users": 20_000_000, "items": 2_000_000, "days": 20_000, "purchases": 500_000_000, "groups": 12}
+PER_USER = 25
+MAIN, SECOND = 0.6, 0.25  # shares of a user's purchases from the first and the second taste group; the rest is chance
+REPEATED = 0.04
+SEASONAL, NEW, DYING = 0.25, 0.15, 0.15  # shares of the products
+
+GROUPS = (
+    ("Books", ("Novel", "Atlas", "Cookbook", "Comic", "Diary")),
+    ("Garden", ("Rake", "Seeds", "Planter", "Hose", "Lantern")),
+    ("Kitchen", ("Pan", "Kettle", "Knife", "Bowl", "Grater")),
+    ("Hiking", ("Boots", "Backpack", "Tent", "Compass", "Flask")),
+    ("Music", ("Guitar", "Drum", "Record", "Speaker", "Flute")),
+    ("Toys", ("Puzzle", "Train", "Kite", "Robot", "Blocks")),
+    ("Office", ("Lamp", "Notebook", "Pen", "Chair", "Calendar")),
+    ("Winter", ("Scarf", "Gloves", "Sledge", "Parka", "Hat")),
+    ("Cycling", ("Helmet", "Saddle", "Bell", "Pump", "Jersey")),
+    ("Baking", ("Whisk", "Tin", "Apron", "Rolling Pin", "Scale")),
+    ("Pets", ("Leash", "Basket", "Brush", "Feeder", "Collar")),
+    ("Art", ("Easel", "Brushes", "Canvas", "Clay", "Sketchbook")),
+)
+WORDS = (
+    "Amber",
+    "Birch",
+    "Cobalt",
+    "Dune",
+    "Ember",
+    "Fjord",
+    "Granite",
+    "Harbour",
+    "Ivory",
+    "Juniper",
+    "Linen",
+    "Moss",
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """`demo:users=2000,items=600`: every option may be left out."""
+
+    users: int = 2000
+    items: int = 600
+    days: int = 365
+    purchases: int = 0
+    """How many in all; 0 means 25 a user on average."""
+    groups: int = 12
+    seed: int = 7
+
+    @classmethod
+    def parse(cls, text: str) -> Options:
+        known = [one.name for one in fields(cls)]
+        given: dict[str, int] = {}
+        for option in filter(None, (one.strip() for one in text.split(","))):
+            name, _, value = option.partition("=")
+            if name not in known or not re.fullmatch(r"[0-9]{1,9}", value):
+                raise UsageError(
+                    f"--source demo: has no option {option!r}: it takes NAME=NUMBER with {', '.join(known)}"
+                )
+            given[name] = int(value)
+        options = cls(**given)
+        options._check()
+        return options
+
+    def _check(self) -> None:
+        for name, most in LIMITS.items():
+            value = getattr(self, name)
+            least = 0 if name == "purchases" else 1
+            if not least <= value <= most:
+                raise UsageError(f"--source demo:{name}={value}: {name} is between {least} and {most}")
+
+    def __str__(self) -> str:
+        return "demo:" + ",".join(f"{one.name}={getattr(self, one.name)}" for one in fields(self))
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The truth behind the purchases, for tests: who likes what, and when a product is sold."""
+
+    group_of_item: npt.NDArray[np.int64]
+    """Ascending: the products of a group are neighbours."""
+    first_group: npt.NDArray[np.int64]
+    second_group: npt.NDArray[np.int64]
+    begins: npt.NDArray[np.int64]
+    """The first day on which a product is sold."""
+    ends: npt.NDArray[np.int64]
+    season: npt.NDArray[np.int64]
+    """The day of the year around which a seasonal product sells; -1 for one that sells all year."""
+    user: npt.NDArray[np.int64]
+    item: npt.NDArray[np.int64]
+    day: npt.NDArray[np.int64]
+
+
+def read(options: Options) -> Found:
+    """The shop in the form of every other source."""
+    shop = generate(options)
+    users, items = _ids("u", options.users), _ids("p", options.items)
+    seconds = np.random.default_rng([options.seed, 1]).integers(8 * 3600, 22 * 3600, len(shop.user))
+    rows = pl.DataFrame(
+        {
+            "user": users.gather(shop.user),
+            "item": items.gather(shop.item),
+            "time": (FIRST_DAY + shop.day * DAY + seconds),
+        }
+    )
+    catalogue = pl.DataFrame(
+        {
+            "id": items,
+            "name": _names(shop.group_of_item),
+            "category": [GROUPS[group][0] for group in shop.group_of_item],
+        }
+    )
+    return Found(str(options), (Part("demo", rows.lazy()),), pl.DataFrame({"id": users}), catalogue)
+
+
+def generate(options: Options) -> Shop:
+    """Draws the shop; the same options give the same shop on every machine."""
+    rng = np.random.default_rng([options.seed, 0])
+    groups = min(options.groups, options.items)
+    group_of_item = np.sort(np.concatenate([np.arange(groups), rng.integers(0, groups, options.items - groups)]))
+    begins, ends, season = _lifetimes(rng, options)
+    appeal = np.exp(0.7 * rng.standard_normal(options.items))
+
+    liking = rng.dirichlet(np.full(groups, 8.0))
+    first = rng.choice(groups, options.users, p=liking)
+    second = rng.choice(groups, options.users, p=liking)
+    user = _buyers(rng, options)
+    day = _days(rng, options, user)
+    source = rng.random(len(user))
+    anything = rng.choice(groups, len(user), p=liking)
+    group = np.where(source < MAIN, first[user], np.where(source < MAIN + SECOND, second[user], anything))
+
+    order = np.lexsort((user, day))
+    user, day, group = user[order], day[order], group[order]
+    item = _choose(rng, options, group_of_item, group, day, appeal, begins, ends, season)
+    _repeat_some(rng, user, item)
+    return Shop(group_of_item, first, second, begins, ends, season, user, item, day)
+
+
+def _lifetimes(
+    rng: np.random.Generator, options: Options
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    fate = rng.random(options.items)
+    moment = rng.integers(0, options.days, options.items)
+    begins = np.where(fate < NEW, moment, 0)
+    ends = np.where(fate > 1 - DYING, moment + 1, options.days)
+    season = np.where(rng.random(options.items) < SEASONAL, rng.integers(0, 365, options.items), -1)
+    return begins, ends, season
+
+
+def _buyers(rng: np.random.Generator, options: Options) -> npt.NDArray[np.int64]:
+    """The user of each purchase: some buy much, most buy little, and everybody buys once where that can be."""
+    total = options.purchases or PER_USER * options.users
+    once = np.arange(min(options.users, total))
+    activity = np.exp(0.8 * rng.standard_normal(options.users))
+    more = np.searchsorted(np.cumsum(activity) / activity.sum(), rng.random(total - len(once)))
+    return np.concatenate([once, np.minimum(more, options.users - 1)])
+
+
+def _days(rng: np.random.Generator, options: Options, user: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Users join during the first three quarters, and stay."""
+    joins = rng.random(options.users) ** 2 * 0.75
+    day = (joins[user] + rng.random(len(user)) * (1 - joins[user])) * options.days
+    return np.minimum(day.astype(np.int64), options.days - 1)
+
+
+def _choose(
+    rng: np.random.Generator,
+    options: Options,
+    group_of_item: npt.NDArray[np.int64],
+    group: npt.NDArray[np.int64],
+    day: npt.NDArray[np.int64],
+    appeal: npt.NDArray[np.float64],
+    begins: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    season: npt.NDArray[np.int64],
+) -> npt.NDArray[np.int64]:
+    """An item of the wanted group for each purchase, by what is sold in that week; `day` ascends."""
+    edges = np.searchsorted(group_of_item, np.arange(group_of_item[-1] + 2))
+    item = np.empty(len(group), np.int64)
+    draw = rng.random(len(group))
+    for start in range(0, options.days, WEEK):
+        rows = slice(*np.searchsorted(day, [start, start + WEEK]))
+        middle = min(start + WEEK // 2, options.days - 1)
+        sold = (begins <= middle) & (middle < ends)
+        distance = np.abs((middle - season + 182) % 365 - 182)
+        in_season = np.where(season < 0, 1.0, np.exp(-((distance / 45) ** 2)) * 2)
+        # A group with nothing on sale still sells its remainders: the small constant keeps every sum positive.
+        weight = appeal * (sold * in_season + 1e-9)
+        below = np.concatenate([[0.0], np.cumsum(weight)])
+        low, high = below[edges[group[rows]]], below[edges[group[rows] + 1]]
+        found = np.searchsorted(below, low + draw[rows] * (high - low), side="right") - 1
+        item[rows] = np.clip(found, edges[group[rows]], edges[group[rows] + 1] - 1)
+    return item
+
+
+def _repeat_some(rng: np.random.Generator, user: npt.NDArray[np.int64], item: npt.NDArray[np.int64]) -> None:
+    """People buy some things again: a few purchases become the user's previous one."""
+    by_user = np.argsort(user, kind="stable")
+    again = rng.random(len(user)) < REPEATED
+    again[:1] = False
+    again[1:] &= user[by_user][1:] == user[by_user][:-1]
+    origin = np.maximum.accumulate(np.where(again, 0, np.arange(len(user))))
+    item[by_user] = item[by_user][origin]
+
+
+def _ids(letter: str, count: int) -> pl.Series:
+    digits = max(4, len(str(count - 1)))
+    return pl.Series("id", np.arange(count)).cast(pl.String).str.zfill(digits).str.replace("^", letter)
+
+
+def _names(group_of_item: npt.NDArray[np.int64]) -> list[str]:
+    """Names that tell the group, and are different: "Amber Novel", later "Amber Novel 2"."""
+    names, place = [], 0
+    for number, group in enumerate(group_of_item):
+        place = place + 1 if number and group == group_of_item[number - 1] else 0
+        nouns = GROUPS[group][1]
+        edition, kind = divmod(place, len(WORDS) * len(nouns))
+        word, noun = WORDS[kind % len(WORDS)], nouns[kind % len(nouns)]
+        names.append(f"{word} {noun}" if not edition else f"{word} {noun} {edition + 1}")
+    return names

@@ -1,0 +1,163 @@
+"""Times as sources write them, to microseconds since 1970 in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+SAMPLE = 10_000
+MICROSECOND = 1_000_000
+FIRST, LAST = -2_208_988_800, 7_258_118_400  # 1900-01-01 and 2200-01-01, in seconds since 1970
+FORMATS = (
+    "dates such as 2024-01-31, 2024/01/31 or 20240131, times such as 2024-01-31T23:59:59+01:00, "
+    "seconds, milli-, micro- or nanoseconds since 1970, and 31/01/2024 where the dates show which number is the month"
+)
+
+DATE = r"^\d{4}-\d{2}-\d{2}$"
+COMPACT = r"^(?:19|20|21)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
+NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE]\+?\d+)?$"
+SECONDS = r"^\d{9,10}$"
+SLASHED = r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})(.*)$"
+DOTTED = r"^(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)$"
+PLACES = {"first": 1, "second": 2}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the times of one column are read."""
+
+    expression: pl.Expr
+    """Int64 microseconds; null where the value cannot be read this way."""
+    thorough: bool
+    """Whether `expression` tries every format; where not, what it cannot read deserves a second look."""
+
+
+def reading(rows: pl.LazyFrame, months_first: Callable[[], bool | None]) -> Reading:
+    """Chooses how to read the column `time`: by its type, else by its first values, for speed."""
+    kind, column = rows.collect_schema()["time"], pl.col("time")
+    if isinstance(kind, pl.Datetime):
+        return Reading((column.dt.convert_time_zone("UTC") if kind.time_zone else column).dt.timestamp("us"), True)
+    if kind == pl.Date:
+        return Reading(column.cast(pl.Datetime("us")).cast(pl.Int64), True)
+    if kind.is_numeric():
+        return Reading(_epoch(column.cast(pl.Float64 if kind.is_float() else pl.Int64, strict=False)), True)
+    text = column.cast(pl.String)
+    sample = rows.select(text).head(SAMPLE).collect()["time"].drop_nulls()
+    if sample.len() and sample.str.contains(DATE).all():
+        return Reading(_date(text), False)
+    if sample.len() and sample.str.contains(SECONDS).all():
+        return Reading(_epoch(text.cast(pl.Int64, strict=False)), False)
+    return Reading(anything(text, months_first()), True)
+
+
+def months_first(columns: Sequence[pl.LazyFrame]) -> bool | None:
+    """Whether 01/02/2024 is a day of January, as all values of the columns show together; None where they do not."""
+    text = pl.col("time").cast(pl.String).str.strip_chars()
+    largest = [
+        column.select(
+            text.str.extract(SLASHED, place).cast(pl.Int32).max().alias(name) for name, place in PLACES.items()
+        )
+        for column in columns
+    ]
+    first, second = pl.concat(largest).max().collect(engine="streaming").row(0)
+    if (first or 0) > 12:
+        return False if (second or 0) <= 12 else None
+    return True if (second or 0) > 12 else None
+
+
+def undecided(text: pl.Expr) -> pl.Expr:
+    """Whether a value is a date that is read only where the order of day and month is known."""
+    return text.str.contains(SLASHED)
+
+
+def anything(text: pl.Expr, months_first: bool | None) -> pl.Expr:
+    """Reads each value in whichever format it has."""
+    text = text.str.strip_chars()
+    compact = text.str.contains(COMPACT)
+    return pl.coalesce(
+        pl.when(compact).then(_date(text, "%Y%m%d")),
+        pl.when(text.str.contains(NUMBER) & ~compact).then(_number(text)),
+        _moment(_year_first(text, months_first)),
+    )
+
+
+def in_range(microseconds: pl.Expr) -> pl.Expr:
+    """Whether a time is one at which people bought things, rather than a number of another meaning."""
+    return microseconds.is_between(FIRST * MICROSECOND, LAST * MICROSECOND)
+
+
+def _date(text: pl.Expr, form: str = "%Y-%m-%d") -> pl.Expr:
+    return text.str.to_date(form, strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
+
+
+def _number(text: pl.Expr) -> pl.Expr:
+    """Whole numbers keep every digit; a fraction or an exponent goes through floating point."""
+    return pl.coalesce(
+        _epoch(text.cast(pl.Int64, strict=False)),
+        _epoch(text.cast(pl.Float64, strict=False)),
+    )
+
+
+def _epoch(value: pl.Expr) -> pl.Expr:
+    """Seconds, milli-, micro- or nanoseconds since 1970: their sizes lie a thousand apart, so that a size tells."""
+    size = value.abs()
+    scaled = (
+        pl.when(size < 10**11)
+        .then(value * MICROSECOND)
+        .when(size < 10**14)
+        .then(value * 1000)
+        .when(size < 10**17)
+        .then(value)
+        .otherwise(value // 1000)
+    )
+    return scaled.cast(pl.Int64, strict=False)
+
+
+def _year_first(text: pl.Expr, months_first: bool | None) -> pl.Expr:
+    """1/2/2024 as 2024-01-02 or 2024-02-01, 1.2.2024 always as the second, and 2024/02/01 as 2024-02-01."""
+    dotted, slashed = (
+        [text.str.extract(pattern, place).str.zfill(2) for place in (1, 2)] for pattern in (DOTTED, SLASHED)
+    )
+    if months_first is None:  # then only a date that allows one order is read
+        second_is_month = (slashed[0] > "12") | (slashed[0] == slashed[1])
+        known = pl.when(second_is_month).then(slashed[1]).when(slashed[1] > "12").then(slashed[0])
+        month = known.otherwise(None)
+    else:
+        month = slashed[0] if months_first else slashed[1]
+    day = pl.when(month == slashed[0]).then(slashed[1]).otherwise(slashed[0])
+    return pl.coalesce(
+        _joined(text, DOTTED, dotted[1], dotted[0]),
+        _joined(text, SLASHED, month, day),
+        pl.when(~undecided(text)).then(text.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", "${1}-${2}-${3}")),
+    )
+
+
+def _joined(text: pl.Expr, pattern: str, month: pl.Expr, day: pl.Expr) -> pl.Expr:
+    return pl.concat_str([text.str.extract(pattern, 3), month, day], separator="-") + text.str.extract(pattern, 4)
+
+
+def _moment(text: pl.Expr) -> pl.Expr:
+    """YYYY-MM-DD, alone or with a time of day and a zone; without a zone it is UTC."""
+    parts = text.str.extract_groups(
+        r"^(?<day>\d{4}-\d{2}-\d{2})"
+        r"(?:[T ](?<clock>\d{2}:\d{2})(?::(?<second>\d{2})(?:[.,](?<fraction>\d{1,9}))?)?"
+        r" ?(?<zone>Z|z|UTC|[+-]\d{2}:?\d{2}|[+-]\d{2})?)?$"
+    )
+    clock = parts.struct.field("clock").fill_null("00:00")
+    second = parts.struct.field("second").fill_null("00")
+    stamp = pl.concat_str(parts.struct.field("day"), pl.lit(" "), clock, pl.lit(":"), second)
+    whole = stamp.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us").cast(pl.Int64)
+    fraction = parts.struct.field("fraction").fill_null("0").str.pad_end(9, "0").str.slice(0, 6).cast(pl.Int64)
+    return whole + fraction - _offset(parts.struct.field("zone"))
+
+
+def _offset(zone: pl.Expr) -> pl.Expr:
+    """A zone such as +01:00 in microseconds; the year-round zones that a number can express."""
+    digits = zone.str.replace_all(r"[^0-9]", "").str.pad_end(4, "0")
+    minutes = digits.str.slice(0, 2).cast(pl.Int64, strict=False) * 60 + digits.str.slice(2, 2).cast(
+        pl.Int64, strict=False
+    )
+    sign = pl.when(zone.str.starts_with("-")).then(-1).otherwise(1)
+    return (sign * minutes * 60 * MICROSECOND).fill_null(0)
