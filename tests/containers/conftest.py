@@ -1,0 +1,87 @@
+"""What the tests of the images share: the Dockerfile as data, and an engine that runs what it built."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONTAINERS = ROOT / "containers"
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def targets_and_groups() -> dict[str, str]:
+    """Every image of the Dockerfile with the requirements that it holds."""
+    lines = (CONTAINERS / "Dockerfile").read_text(encoding="utf-8")
+    return {target: group for group, target in re.findall(r"^FROM with-(\S+) AS (\S+)$", lines, re.MULTILINE)}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for a `target` runs once for every image, one that asks for a `group` for every pin file."""
+    groups = targets_and_groups()
+    if "target" in metafunc.fixturenames:
+        metafunc.parametrize("target", sorted(groups), scope="session")
+    if "group" in metafunc.fixturenames:
+        metafunc.parametrize("group", sorted(set(groups.values())))
+
+
+@pytest.fixture(scope="session")
+def group_of() -> dict[str, str]:
+    return targets_and_groups()
+
+
+@pytest.fixture(scope="session")
+def project() -> dict[str, object]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """podman or docker, whichever answers; the client alone, without its service, is not enough."""
+    for name in ("podman", "docker"):
+        if shutil.which(name) and subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0:
+            return name
+    pytest.skip("neither podman nor docker answers on this machine")
+
+
+@pytest.fixture(scope="session")
+def image(engine: str, project: dict[str, object]) -> Callable[[str], str]:
+    """The name of a target's image; skips where it has not been built."""
+    tag = os.environ.get("RECOMMENDER_IMAGES_TAG") or project["version"]
+
+    def name_of(target: str) -> str:
+        name = f"recommender-{target}:{tag}"
+        if subprocess.run([engine, "image", "inspect", name], capture_output=True, check=False).returncode:
+            pytest.skip(f"{name} is not built: run containers/build.sh, or name a tag in RECOMMENDER_IMAGES_TAG")
+        return name
+
+    return name_of
+
+
+@pytest.fixture(scope="session")
+def container(engine: str, image: Callable[[str], str]) -> Run:
+    """Runs `container(target, *arguments, options=(…))` to its end, in a container that is removed afterwards."""
+
+    def run(target: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        command = [engine, "run", "--rm", *options, image(target), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+    return run
+
+
+@pytest.fixture
+def volume(engine: str) -> Iterator[str]:
+    """A fresh named volume."""
+    name = f"recommender-test-{uuid.uuid4().hex[:12]}"
+    subprocess.run([engine, "volume", "create", name], capture_output=True, check=True)
+    yield name
+    subprocess.run([engine, "volume", "rm", "--force", name], capture_output=True, check=True)
