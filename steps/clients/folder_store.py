@@ -74,6 +74,14 @@ class FolderBucket(Bucket):
                 raise BadDataError(f"{self.address(key)} is named by a manifest but missing") from missing
         return self._path(prefix)
 
+    def sweep(self, older_than: datetime) -> int:
+        swept = 0
+        for path in self.root.rglob(f"{UNFINISHED}*"):
+            if path.is_file() and path.stat().st_mtime < older_than.timestamp():
+                path.unlink(missing_ok=True)
+                swept += 1
+        return swept
+
     def address(self, key: str = "") -> str:
         return str(self.root / key) if key else str(self.root)
 

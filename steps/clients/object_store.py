@@ -96,6 +96,10 @@ class Bucket(ABC):
         """Copies an object inside the bucket, without a detour through this machine where that can be had."""
 
     @abstractmethod
+    def sweep(self, older_than: datetime) -> int:
+        """Removes what killed writers left behind and returns how many pieces it was."""
+
+    @abstractmethod
     def address(self, key: str = "") -> str:
         """Where a person finds the object."""
 

@@ -41,8 +41,8 @@ class FactorModel(Recommender):
     def score(self, users: Codes, items: Codes) -> Floats:
         return self.factors.score(users, items)
 
-    def recommend(self, users: Codes, k: int, seen: sp.csr_matrix | None = None) -> Recommendations:
-        return self.factors.recommend(users, k, seen)
+    def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        return self.factors.recommend(users, k, hidden)
 
     def export(self, folder: Path, seen: sp.csr_matrix) -> None:
         from steps.models.saved_model import export_factors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ class Factors:
 
     def known(self, users: Codes) -> npt.NDArray[np.bool_]:
         """Of each code, whether it is a user that was learned from."""
-        return (users != UNKNOWN) & self.trained[np.maximum(users, 0)]
+        return np.asarray((users != UNKNOWN) & self.trained[np.maximum(users, 0)])
 
     def score(self, users: Codes, items: Codes) -> Floats:
         """One score a pair; popularity for unknown users, zero for unknown items."""
@@ -60,16 +61,16 @@ class Factors:
         scores[~self.known(users)] = self.popularity
         return np.asarray(scores, np.float32)
 
-    def recommend(self, users: Codes, k: int, seen: sp.csr_matrix | None = None) -> Recommendations:
-        """The k best items of each user without what `seen` marks in the user's row."""
+    def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        """The k best items of each user without what `hidden` marks in the same row."""
         items = np.empty((len(users), k), np.int32)
         values = np.empty((len(users), k), np.float32)
         step = max(1, BLOCK_BYTES // (4 * max(len(self.items), 1)))
         for start in range(0, len(users), step):
             block = users[start : start + step]
             scores = self.score_all(block)
-            if seen is not None:
-                hide(scores, block, seen)
+            if hidden is not None:
+                hide(scores, hidden[start : start + step])
             items[start : start + step], values[start : start + step] = best(scores, k)
         return Recommendations(items, values, self.known(users))
 
@@ -93,24 +94,33 @@ class Factors:
     def load(cls, folder: Path) -> tuple[Factors, sp.csr_matrix]:
         """Maps what `save` left: the factors, and what every user had bought."""
 
-        def array(name: str) -> npt.NDArray[np.generic]:
-            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        def array(name: str) -> Any:
+            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
         factors = cls(
             IdTable.load(folder, "users"),
             IdTable.load(folder, "items"),
-            array("user_factors"),  # type: ignore[arg-type]
-            array("item_factors"),  # type: ignore[arg-type]
-            array("trained"),  # type: ignore[arg-type]
-            array("popularity"),  # type: ignore[arg-type]
+            array("user_factors"),
+            array("item_factors"),
+            array("trained"),
+            array("popularity"),
         )
         indptr, indices = array("seen.indptr"), array("seen.indices")
         shape = (len(factors.users), len(factors.items))
         return factors, sp.csr_matrix((np.ones(len(indices), np.bool_), indices, indptr), shape)
 
 
-def hide(scores: Floats, users: Codes, seen: sp.csr_matrix) -> None:
-    """Marks in each user's row of scores the items that the user has already."""
-    for row, user in enumerate(users):
-        if user != UNKNOWN:
-            scores[row, seen.indices[seen.indptr[user] : seen.indptr[user + 1]]] = LOWEST
+def hide(scores: Floats, hidden: sp.csr_matrix) -> None:
+    """Marks in each row of scores the items that the same row of `hidden` names."""
+    rows = np.repeat(np.arange(len(scores)), np.diff(hidden.indptr))
+    scores[rows, hidden.indices] = LOWEST
+
+
+def rows_of(bought: sp.csr_matrix, users: Codes) -> sp.csr_matrix:
+    """The rows of some users, an empty one for an unknown user."""
+    rows = sp.csr_matrix(bought[np.maximum(users, 0)], copy=True)
+    unknown = np.repeat(users == UNKNOWN, np.diff(rows.indptr))
+    if unknown.any():
+        rows.data[unknown] = 0
+        rows.eliminate_zeros()
+    return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ class IdTable(Sequence[str]):
     def of(cls, ids: Sequence[str]) -> IdTable:
         """Builds a table from ids that are sorted and distinct already; raises ValueError otherwise."""
         raw = [one.encode() for one in ids]
-        if any(left >= right for left, right in zip(raw, raw[1:], strict=False)):
+        if any(left >= right for left, right in pairwise(raw)):
             raise ValueError("ids must be distinct and sorted by their UTF-8 bytes")
         offsets = np.zeros(len(raw) + 1, np.int64)
         np.cumsum([len(one) for one in raw], out=offsets[1:])

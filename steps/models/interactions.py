@@ -26,7 +26,8 @@ class Interactions:
     def __post_init__(self) -> None:
         if self.matrix.shape != (len(self.users), len(self.items)):
             raise ValueError(
-                f"the matrix has shape {self.matrix.shape}, but there are {len(self.users)} users and {len(self.items)} items"
+                f"the matrix has shape {self.matrix.shape}, but there are {len(self.users)} users "
+                f"and {len(self.items)} items"
             )
         if self.matrix.dtype != np.float32:
             raise ValueError(f"weights are {self.matrix.dtype}: float32 is required")

@@ -61,8 +61,10 @@ class Recommender(ABC):
         """One score a pair; the two arrays have the same length. An unknown user (-1) is scored by popularity."""
 
     @abstractmethod
-    def recommend(self, users: Codes, k: int, seen: sp.csr_matrix | None = None) -> Recommendations:
-        """The k best items of each user without those that `seen` marks; ties go to the lower item code.
+    def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        """The k best items of each user; ties go to the lower item code.
+
+        `hidden` has a row for each entry of `users` and marks the items that must not be recommended there.
 
         An unknown user (-1, or one without purchases to learn from) gets popular items and `known` = False.
         """
@@ -81,7 +83,9 @@ def check_learned(name: str, **arrays: Floats) -> None:
         if not np.isfinite(array).all():
             raise CheckFailedError(f"{name}: {what} hold values that are not finite; try more regularization")
         if not array.any():
-            raise CheckFailedError(f"{name}: {what} are all zero; there was nothing to learn, or too much regularization")
+            raise CheckFailedError(
+                f"{name}: {what} are all zero; there was nothing to learn, or too much regularization"
+            )
 
 
 def best(scores: Floats, k: int) -> tuple[Codes, Floats]:

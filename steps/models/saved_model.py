@@ -18,7 +18,6 @@ from steps.models.ids import UNKNOWN, IdTable
 from steps.models.recommender import LOWEST
 from steps.models.signature import (
     ITEMS,
-    K,
     KNOWN,
     NO_ITEM,
     PREDICT,
@@ -27,6 +26,7 @@ from steps.models.signature import (
     RECOMMEND,
     SCORES,
     USERS,
+    K,
 )
 
 
@@ -61,9 +61,7 @@ class FactorModule(tf.Module):  # type: ignore[misc]
         user, known = self._look_up(users)
         item = self.item_codes.lookup(products)
         place = tf.maximum(item, 0)
-        personal = tf.reduce_sum(
-            tf.gather(self.user_factors, user) * tf.gather(self.item_factors, place), axis=1
-        )
+        personal = tf.reduce_sum(tf.gather(self.user_factors, user) * tf.gather(self.item_factors, place), axis=1)
         score = tf.where(known, personal, tf.gather(self.popularity, place))
         return {PREDICTIONS: tf.where(item != UNKNOWN, score, 0.0)}
 

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +18,7 @@ EVERY_SECONDS = 10.0
 class Progress:
     """Counts up to `total`; call `advance` from the working thread."""
 
-    def __init__(self, what: str, total: int, update: object | None = None) -> None:
+    def __init__(self, what: str, total: int, update: Callable[[int, int], None] | None = None) -> None:
         self.what = what
         self.total = max(total, 1)
         self.done = 0
@@ -28,12 +28,17 @@ class Progress:
 
     def advance(self, by: int = 1) -> None:
         self.done = min(self.done + by, self.total)
-        if callable(self._update):
-            self._update(self.done)
+        if self._update:
+            self._update(self.done, self.total)
         now = time.monotonic()
         if now - self._said >= EVERY_SECONDS or (self._file and self.done == self.total):
             self._said = now
             self.say()
+
+    def at(self, done: int, total: int) -> None:
+        """Sets both, for work that reports its own count."""
+        self.total, self.done = max(total, 1), 0
+        self.advance(done)
 
     def say(self) -> None:
         if self._file:
@@ -55,4 +60,4 @@ def progress(what: str, total: int) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=max(total, 1))
-        yield Progress(what, total, lambda done: bar.update(task, completed=done))
+        yield Progress(what, total, lambda done, total: bar.update(task, completed=done, total=total))

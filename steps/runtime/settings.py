@@ -62,7 +62,7 @@ class Settings:
     def check(self) -> None:
         if not PREFIX.fullmatch(self.store_prefix):
             raise UsageError(
-                f"STORE_PREFIX is {self.store_prefix!r}: it may hold letters, digits, '.', '_', '-' and '/' between names"
+                f"STORE_PREFIX is {self.store_prefix!r}: letters, digits, '.', '_', '-' are allowed, '/' between names"
             )
         if self.run and not NAME.fullmatch(self.run):
             raise UsageError(

@@ -1,0 +1,87 @@
+"""From train to evaluate and model_publish: a trained model with everything that is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from steps.artifacts import names, records
+from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError
+from steps.models.factors import Factors
+from steps.models.signature import Answer
+from steps.runtime.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The manifest of one model of one run, written after all its files and never changed."""
+
+    run: str
+    model: str
+    snapshot: str
+    settings: dict[str, Any]
+    seed: int
+    metrics: dict[str, float]
+    """Measured on the validation split, to choose settings by. The verdict is about the test split."""
+    expected: list[dict[str, Any]]
+    """What `recommend` must answer for some users: the health check of publishing compares with it."""
+    libraries: dict[str, str]
+    source_revision: str
+    seconds: float
+    peak_memory: int
+    created: str
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of each file its sha256 and size."""
+
+    @property
+    def path(self) -> str:
+        return names.candidate(self.run, self.model)
+
+    @property
+    def answers(self) -> list[Answer]:
+        return [Answer(**answer) for answer in self.expected]
+
+    @property
+    def records(self) -> dict[str, FileRecord]:
+        return {name: FileRecord.from_json(record) for name, record in self.files.items()}
+
+    def part(self, folder: str) -> dict[str, FileRecord]:
+        """The files below `folder/`, by their names inside it."""
+        prefix = f"{folder}/"
+        return {name.removeprefix(prefix): record for name, record in self.records.items() if name.startswith(prefix)}
+
+
+def find(models: Bucket, path: str) -> Candidate | None:
+    """The candidate, if it is whole; one without a manifest was never finished."""
+    try:
+        return records.read(models, f"{path}/{names.MANIFEST}", Candidate)
+    except ObjectMissingError:
+        return None
+
+
+def read(models: Bucket, path: str) -> Candidate:
+    names.parse_candidate(path)
+    found = find(models, path)
+    if found is None:
+        raise UsageError(f"there is no candidate {path} in {models.address()}")
+    return found
+
+
+def write(models: Bucket, candidate: Candidate, folder: Path) -> Candidate:
+    """Uploads the files, then the manifest. A second writer of the same candidate yields to the first."""
+    uploaded = models.upload(folder, candidate.path)
+    whole = Candidate(**{**candidate.__dict__, "files": {name: one.as_json() for name, one in uploaded.items()}})
+    try:
+        models.create(f"{candidate.path}/{names.MANIFEST}", records.encode(whole))
+    except ObjectExistsError:
+        return read(models, candidate.path)
+    return whole
+
+
+def factors(models: Bucket, candidate: Candidate, cache: Path) -> Factors:
+    """The factors of a candidate, mapped from files whose checksums hold."""
+    part = candidate.part("factors")
+    if not part:
+        raise UsageError(f"{candidate.path} ({candidate.model}) has no factors: its scores are not a dot product")
+    return Factors.load(models.fetch(f"{candidate.path}/factors", part, cache))[0]

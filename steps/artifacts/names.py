@@ -1,0 +1,57 @@
+"""Where in the store each artefact lies; nobody else spells a key."""
+
+from __future__ import annotations
+
+import re
+
+from steps.runtime.errors import UsageError
+from steps.runtime.settings import NAME
+
+MANIFEST = "manifest.json"
+
+
+def candidate(run: str, model: str) -> str:
+    return f"candidates/{run}/{model}"
+
+
+def parse_candidate(path: str) -> tuple[str, str]:
+    """`candidates/RUN/MODEL` → the run and the model."""
+    found = re.fullmatch(r"candidates/([^/]+)/([^/]+)", path)
+    if not found or not NAME.fullmatch(found[1]):
+        raise UsageError(f"{path!r} is not a candidate: write candidates/RUN/MODEL")
+    return found[1], found[2]
+
+
+def verdict(run: str) -> str:
+    return f"verdicts/{run}.json"
+
+
+def release(version: int) -> str:
+    return f"releases/{version}.json"
+
+
+def slot(name: str) -> str:
+    return f"slots/{name}"
+
+
+def slot_version(name: str, version: int) -> str:
+    return f"slots/{name}/{version}"
+
+
+def claim(version: int, turn: int) -> str:
+    return f"claims/{version}/{turn}.json"
+
+
+def predictions(version: int) -> str:
+    return f"predictions/{version}"
+
+
+def run_report(run: str) -> str:
+    return f"runs/{run}.json"
+
+
+def require_run(run: str) -> str:
+    """The run's name, which every artefact of a run carries."""
+    if not run:
+        raise UsageError("RUN is not set: name the run that this step belongs to, such as RUN=first")
+    return run

@@ -1,0 +1,224 @@
+"""Recommends to everybody at once: plans shards of users, predicts each, and checks that together they are complete."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steps.artifacts import candidate, names, records, release
+from steps.artifacts.release import Release
+from steps.clients.object_store import Bucket, ObjectMissingError, Store, open_store
+from steps.runtime.errors import BadDataError, TryAgainError, UsageError
+from steps.runtime.flags import whole_number
+from steps.runtime.program import Parser, Step, main
+from steps.runtime.progress import progress
+
+if TYPE_CHECKING:
+    import polars as pl
+    import scipy.sparse as sp
+
+    from steps.models.factors import Factors
+    from steps.models.ids import Codes
+
+log = logging.getLogger(__name__)
+
+STAGES = ("all", "plan", "shard", "merge")
+BLOCK = 4096
+
+
+def parser() -> Parser:
+    flags = Parser(
+        prog="batch_predict",
+        description=__doc__ or "",
+        epilog="examples:\n  python -m steps.batch_predict --shards 2 --k 12\n"
+        "  python -m steps.batch_predict --stage shard --shard 1 --shards 4",
+    )
+    flags.add_argument("--stage", default="all", help=f"one of {', '.join(STAGES)} (default: %(default)s)")
+    flags.add_argument("--shards", default="4", help="into how many parts the users are cut (default: %(default)s)")
+    flags.add_argument("--shard", default="", help="which part --stage shard predicts, counted from 0")
+    flags.add_argument("--version", default="", help="the release to predict with (default: the live one)")
+    flags.add_argument("--k", default="12", help="how many items a user gets (default: %(default)s)")
+    flags.add_argument(
+        "--users-file", default="", metavar="FILE",
+        help="only these users, one id a line: a path, or store:KEY for an object of the data bucket (default: all)",
+    )  # fmt: skip
+    return flags
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is predicted, for whom, and where to."""
+
+    release: Release
+    users: list[str] | None
+    shards: int
+    k: int
+
+    @property
+    def prefix(self) -> str:
+        folder = names.predictions(self.release.version)
+        if self.users is None:
+            return folder
+        return f"{folder}/users-{hashlib.sha256(chr(10).join(self.users).encode()).hexdigest()[:12]}"
+
+    def part(self, shard: int) -> str:
+        return f"{self.prefix}/part-{shard:05d}-of-{self.shards:05d}"
+
+
+def run(step: Step) -> None:
+    flags, store = step.flags, open_store(step.settings)
+    stage = flags.stage or "all"
+    if stage not in STAGES:
+        raise UsageError(f"--stage is {stage!r}: one of {', '.join(STAGES)}")
+    shards = whole_number("--shards", flags.shards or "4", low=1, high=100_000)
+    k = whole_number("--k", flags.k or "12", low=1, high=1000)
+    users = read_users(store, flags.users_file) if flags.users_file else None
+    work = Work(release.require(store.models, flags.version), users, shards, k)
+
+    if stage == "plan":
+        step.output("version", str(work.release.version))
+        step.output("shards", [{"shard": str(shard), "shards": str(shards)} for shard in range(shards)])
+    if stage == "shard":
+        shard = whole_number("--shard", flags.shard, low=0, high=shards - 1)
+        step.output("users", str(predict(store, work, [shard])))
+        step.output("part", store.models.address(f"{work.part(shard)}.parquet"))
+    if stage == "all":
+        predict(store, work, list(range(shards)))
+    if stage in ("all", "merge"):
+        total = merge(store.models, work)
+        log.info("%d users have %d items each from version %d", total, k, work.release.version)
+        step.output("users", str(total))
+        step.output("predictions", store.models.address(work.prefix))
+
+
+def read_users(store: Store, source: str) -> list[str]:
+    """The listed ids in their order, each once."""
+    try:
+        if source.startswith("store:"):
+            text = store.data.get(source.removeprefix("store:")).decode()
+        else:
+            text = Path(source).read_text(encoding="utf-8")
+    except (OSError, ObjectMissingError) as error:
+        raise UsageError(f"--users-file {source!r} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise BadDataError(f"--users-file {source!r} is not UTF-8") from error
+    users = list(dict.fromkeys(line for line in text.splitlines() if line))
+    if not users:
+        raise BadDataError(f"--users-file {source!r} names nobody")
+    return users
+
+
+def predict(store: Store, work: Work, shards: list[int]) -> int:
+    """Writes some shards and returns how many users they hold. A shard written twice is the same file."""
+    from steps.models.factors import Factors
+
+    done = 0
+    with tempfile.TemporaryDirectory() as scratch:
+        chosen = candidate.read(store.models, work.release.candidate)
+        part = chosen.part("factors")
+        if not part:
+            raise UsageError(f"{chosen.path} ({chosen.model}) has no factors: batch_predict cannot score with it")
+        factors, bought = Factors.load(store.models.fetch(f"{chosen.path}/factors", part, Path(scratch)))
+        total = len(work.users) if work.users is not None else len(factors.users)
+        with progress("predicting", total) as bar:
+            for shard in shards:
+                start, end = total * shard // work.shards, total * (shard + 1) // work.shards
+                table = frame(factors, bought, work, range(start, end), bar.advance)
+                write(store.models, work.part(shard), table, Path(scratch))
+                done += end - start
+    return done
+
+
+def frame(factors: Factors, bought: sp.csr_matrix, work: Work, rows: range, advance: object) -> pl.DataFrame:
+    """One row a user: ids and scores travel together."""
+    import numpy as np
+    import polars as pl
+
+    from steps.models.factors import rows_of
+    from steps.models.recommender import NOBODY
+
+    assert callable(advance)
+    tables = [_empty()]
+    catalogue = pl.Series(list(factors.items), dtype=pl.String)
+    for start in range(rows.start, rows.stop, BLOCK):
+        places = range(start, min(start + BLOCK, rows.stop))
+        ids = work.users[places.start : places.stop] if work.users is not None else None
+        codes: Codes = (
+            factors.users.codes(ids) if ids is not None else np.arange(places.start, places.stop, dtype=np.int32)
+        )
+        found = factors.recommend(codes, work.k, rows_of(bought, codes))
+        kept = found.items != NOBODY
+        owner = np.repeat(np.arange(len(codes)), kept.sum(1))
+        flat = pl.DataFrame({"row": owner, "items": catalogue.gather(found.items[kept]), "scores": found.scores[kept]})
+        lists = flat.group_by("row", maintain_order=True).agg("items", "scores")
+        users = pl.DataFrame(
+            {
+                "row": np.arange(len(codes)),
+                "user": ids if ids is not None else factors.users.names(codes),
+                "known": found.known,
+            }
+        )
+        tables.append(users.join(lists, on="row", how="left", maintain_order="left").select(_empty().columns))
+        advance(len(codes))
+    return pl.concat(tables)
+
+
+def _empty() -> pl.DataFrame:
+    import polars as pl
+
+    lists = {"items": pl.List(pl.String), "scores": pl.List(pl.Float32)}
+    return pl.DataFrame(schema={"user": pl.String, "known": pl.Boolean, **lists})
+
+
+def write(models: Bucket, key: str, table: pl.DataFrame, scratch: Path) -> None:
+    """The parquet file for programs, and a CSV with one line an item for people and spreadsheets."""
+    import polars as pl
+
+    parquet, csv = scratch / "part.parquet", scratch / "part.csv"
+    table.write_parquet(parquet, compression="zstd")
+    ranked = table.filter(pl.col("items").list.len() > 0).explode("items", "scores")
+    ranked.select(
+        "user", pl.int_range(1, pl.len() + 1).over("user").alias("rank"), item="items", score="scores"
+    ).write_csv(csv)
+    models.put_file(f"{key}.parquet", parquet)
+    models.put_file(f"{key}.csv", csv)
+
+
+def merge(models: Bucket, work: Work) -> int:
+    """Checks that every shard is there and every user in one of them, then says so in a manifest."""
+    import polars as pl
+
+    present = {entry.key: entry for entry in models.list(f"{work.prefix}/part-")}
+    wanted = [f"{work.part(shard)}.parquet" for shard in range(work.shards)]
+    missing = [key for key in wanted if key not in present]
+    if missing:
+        raise TryAgainError(f"{len(missing)} of {work.shards} shards are missing, {models.address(missing[0])} first")
+    users: list[pl.Series] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for number, key in enumerate(wanted):
+            local = Path(scratch) / f"{number}.parquet"
+            models.get_file(key, local)
+            users.append(pl.read_parquet(local, columns=["user"])["user"])
+    everybody = pl.concat(users)
+    if everybody.n_unique() != len(everybody):
+        raise BadDataError(f"a user is in two shards of {models.address(work.prefix)}")
+    about = {
+        "version": work.release.version,
+        "model": work.release.model,
+        "candidate": work.release.candidate,
+        "k": work.k,
+        "users": len(everybody),
+        "parts": [key.rsplit("/", 1)[-1] for key in wanted],
+    }
+    models.put(f"{work.prefix}/{names.MANIFEST}", records.encode(about))
+    models.delete(key for key in present if key.rsplit(".", 1)[0] + ".parquet" not in wanted)
+    return len(everybody)
+
+
+if __name__ == "__main__":
+    sys.exit(main(parser(), run))

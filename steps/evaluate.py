@@ -1,0 +1,180 @@
+"""Judges the candidates of a run on held-out purchases, against popularity and the live model, and leaves a verdict."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from steps.artifacts import candidate, names, records, release, verdict
+from steps.clients.object_store import Store, open_store
+from steps.models import families, metrics
+from steps.runtime.errors import BadDataError, UsageError
+from steps.runtime.flags import number, whole_number
+from steps.runtime.program import Parser, Step, main
+
+if TYPE_CHECKING:
+    from steps.artifacts.dataset import Dataset
+    from steps.artifacts.report import Figures
+    from steps.artifacts.verdict import Verdict
+    from steps.models.evaluation import HeldOut, Measured, Rules
+    from steps.models.factors import Factors
+
+log = logging.getLogger(__name__)
+
+SAMPLE_USERS = 5
+SAMPLE_ITEMS = 5
+
+
+def parser() -> Parser:
+    flags = Parser(
+        prog="evaluate",
+        description=__doc__ or "",
+        epilog="example: RUN=first python -m steps.evaluate --snapshot s-0123456789abcdef --models popularity,als",
+    )
+    flags.add_argument("--snapshot", required=True, help="the snapshot that the candidates were trained on")
+    flags.add_argument("--models", default="popularity,als", help="the candidates of $RUN (default: %(default)s)")
+    flags.add_argument("--metric", default="ndcg@10", help="what decides (default: %(default)s)")
+    flags.add_argument(
+        "--tolerance", default="0.01", help="the share by which a candidate may be below the live model (default: 0.01)"
+    )
+    flags.add_argument("--min-metric", default="", help="a figure that alone suffices, such as recall@10=0.05")
+    flags.add_argument(
+        "--fingerprint", default="", help="what plan printed; lets the next run see that nothing changed"
+    )
+    flags.add_argument("--max-users", default="50000", help="ask about at most so many users (default: %(default)s)")
+    flags.add_argument("--seed", default="7", help="for drawing users and the bootstrap (default: %(default)s)")
+    return flags
+
+
+def run(step: Step) -> None:
+    flags, store = step.flags, open_store(step.settings)
+    run_name = names.require_run(step.settings.run)
+    models = families.parse_names(flags.models or "popularity,als")
+    rules = read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
+    most = whole_number("--max-users", flags.max_users or "50000", low=1)
+    seed = whole_number("--seed", flags.seed or "7")
+    found = {name: candidate.read(store.models, names.candidate(run_name, name)) for name in models}
+    for one in found.values():
+        if one.snapshot != flags.snapshot:
+            raise UsageError(f"{one.path} was trained on {one.snapshot}, not on {flags.snapshot}")
+
+    judged = verdict.find(store.models, run_name)
+    if judged is None:
+        judged = judge(step, store, found, rules, most, seed)
+    log.info("%s: %s", "promote" if judged.promote else "keep what is live", judged.reason)
+    step.output("promote", "true" if judged.promote else "false")
+    step.output("winner", judged.winner)
+    step.output("metrics", judged.candidates[names.parse_candidate(judged.winner)[1]]["metrics"])
+    step.output("report", store.models.address(f"{judged.winner}/report.html"))
+    step.output("sample", judged.sample)
+
+
+def read_rules(metric: str, tolerance: str, floor: str) -> Rules:
+    from steps.models.evaluation import Rules
+
+    name, k = metrics.parse(metric)
+    wanted = None
+    if floor:
+        text, equals, value = floor.partition("=")
+        if not equals:
+            raise UsageError(f"--min-metric is {floor!r}: write NAME@K=VALUE, such as recall@10=0.05")
+        wanted = (*metrics.parse(text), number("--min-metric", value, 0, 1))
+    return Rules(name, k, number("--tolerance", tolerance, 0, 1), wanted)
+
+
+def judge(
+    step: Step, store: Store, found: dict[str, candidate.Candidate], rules: Rules, most: int, seed: int
+) -> Verdict:
+    """Measures everybody on the same users, decides, and writes figures, report and, last, the verdict."""
+    from steps.artifacts import dataset, report
+    from steps.artifacts.dataset import Split
+    from steps.models import evaluation
+    from steps.models.popularity import Popularity
+
+    with tempfile.TemporaryDirectory() as scratch:
+        data = dataset.load(store, step.flags.snapshot, Path(scratch))
+        learnt = data.interactions(Split.TRAIN, Split.VALIDATION)
+        held = evaluation.held_out(learnt.matrix, data.interactions(Split.TEST).matrix, most, seed)
+        if len(held.users) == 0:
+            raise BadDataError(f"snapshot {data.id} has nobody who bought something new in its test split")
+        k = max(rules.k, rules.floor[1] if rules.floor else 0)
+
+        factors = {name: candidate.factors(store.models, one, Path(scratch)) for name, one in found.items()}
+        measured = {name: evaluation.measure(one, held, k) for name, one in factors.items()}
+        bars = {evaluation.POPULARITY: evaluation.measure(Popularity().fit(learnt).factors, held, k)}
+        live = release.live(store.models)
+        if live:
+            theirs = candidate.factors(store.models, candidate.read(store.models, live.candidate), Path(scratch))
+            bars[evaluation.LIVE] = evaluation.measure_foreign(theirs, data.users, data.items, held, k)
+
+        decision = evaluation.decide(rules, measured, bars)
+        groups = evaluation.slices(held, learnt.matrix.getnnz(axis=0))
+        buyers = learnt.matrix.getnnz(axis=0)
+
+        def figures(one: Measured) -> Figures:
+            return report.figures(one, rules, groups, buyers, len(data.users))
+
+        judged = verdict.Verdict(
+            run=step.settings.run,
+            snapshot=data.id,
+            fingerprint=step.flags.fingerprint,
+            promote=decision.promote,
+            winner=found[decision.winner].path,
+            reason=decision.reason,
+            metric=f"{rules.metric}@{rules.k}",
+            thresholds={"tolerance": rules.tolerance, "min_metric": step.flags.min_metric},
+            users=len(held.users),
+            candidates={
+                name: {**figures(one), "settings": found[name].settings, "seconds": found[name].seconds}
+                for name, one in measured.items()
+            },
+            bars={name: dict(figures(one)) for name, one in bars.items()},
+            differences={
+                name: asdict(evaluation.against(rules, measured[decision.winner], one, seed))
+                for name, one in bars.items()
+            },
+            live_version=live.version if live else 0,
+            sample=sample(data, factors[decision.winner], held),
+            created=records.now(),
+        )
+        page = report.render(judged, data.manifest, live)
+        for name, one in found.items():
+            store.models.put(f"{one.path}/metrics.json", records.encode(judged.candidates[name]))
+            store.models.put(f"{one.path}/report.html", page.encode())
+        return verdict.write(store.models, judged)
+
+
+def sample(data: Dataset, factors: Factors, held: HeldOut) -> list[dict[str, object]]:
+    """A few users as a person would look at them: what they bought last, and what they would be shown."""
+    had = held.before.getnnz(axis=1)
+    order = held.users[had.argsort(kind="stable")[::-1]]
+    chosen = order[:: max(1, len(order) // SAMPLE_USERS)][:SAMPLE_USERS]
+    return [sample_of(data, factors, int(user)) for user in chosen]
+
+
+def sample_of(data: Dataset, factors: Factors, user: int) -> dict[str, object]:
+    import numpy as np
+
+    from steps.models.factors import rows_of
+    from steps.models.recommender import NOBODY
+
+    def name(item: int) -> str:
+        return data.item_names[item] if data.item_names else data.items[item]
+
+    bought = data.interactions().matrix
+    codes = np.array([user], np.int32)
+    shown = factors.recommend(codes, SAMPLE_ITEMS, rows_of(bought, codes)).items[0]
+    last = dict.fromkeys(int(item) for item in data.item[data.user == user][::-1])
+    return {
+        "user": data.users[user],
+        "bought": [name(item) for item in list(last)[:SAMPLE_ITEMS]],
+        "recommended": [name(int(item)) for item in shown if item != NOBODY],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(parser(), run))

@@ -1,0 +1,165 @@
+"""Every model before the same held-out purchases: figures a user, their means, slices, and the gate's decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from steps.models import metrics
+from steps.models.factors import Factors
+from steps.models.ids import UNKNOWN, Codes, IdTable
+from steps.models.metrics import Counts, Values
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What some users bought in the test period and had not bought before; a row a user in all three."""
+
+    users: Codes
+    bought: sp.csr_matrix
+    before: sp.csr_matrix
+
+    @property
+    def relevant(self) -> Counts:
+        return np.diff(self.bought.indptr).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one model showed to the held-out users."""
+
+    shown: Codes
+    hits: metrics.Hits
+    relevant: Counts
+
+    def per_user(self, metric: str, k: int) -> Values:
+        return metrics.PER_USER[metric](self.hits[:, :k], self.relevant)
+
+    def mean(self, metric: str, k: int) -> float:
+        return float(self.per_user(metric, k).mean())
+
+
+def held_out(train: sp.csr_matrix, test: sp.csr_matrix, most: int, seed: int) -> HeldOut:
+    """The users who bought something new in the test period, or `most` of them drawn by the seed."""
+    new = sp.csr_matrix(test > 0)
+    new = sp.csr_matrix(new - new.multiply(train.astype(np.bool_))).astype(np.float32)
+    new.eliminate_zeros()
+    users = np.flatnonzero(np.diff(new.indptr)).astype(np.int32)
+    if len(users) > most:
+        users = np.sort(np.random.default_rng(seed).choice(users, most, replace=False))
+    return HeldOut(users, sp.csr_matrix(new[users]), sp.csr_matrix(train[users]))
+
+
+def measure(factors: Factors, held: HeldOut, k: int) -> Measured:
+    """Asks a model that was trained on the same snapshot."""
+    shown = factors.recommend(held.users, k, held.before).items
+    return Measured(shown, metrics.hits_of(shown, held.bought), held.relevant)
+
+
+def measure_foreign(factors: Factors, users: IdTable, items: IdTable, held: HeldOut, k: int) -> Measured:
+    """Asks a model of another snapshot, such as the live one: it knows other users and items, under other codes."""
+    asked = factors.users.aligned(users)[held.users]
+    theirs = factors.items.aligned(items)
+    before = held.before.tocoo()
+    columns = theirs[before.col]
+    known = columns != UNKNOWN
+    shape = (len(asked), len(factors.items))
+    hidden = sp.csr_matrix((before.data[known], (before.row[known], columns[known])), shape)
+    found = factors.recommend(asked, k, hidden).items
+    ours = items.aligned(factors.items)
+    # An item that the new snapshot lacks was still shown: it takes a place and cannot be a hit.
+    shown = np.where(found == UNKNOWN, UNKNOWN, ours[np.maximum(found, 0)])
+    return Measured(shown, metrics.hits_of(shown, held.bought), held.relevant)
+
+
+def slices(held: HeldOut, items_before: Counts) -> dict[str, Mask]:
+    """Groups of users: by how much they had bought, and whether they bought old or new items in the test period."""
+    had = np.diff(held.before.indptr)
+    middle = np.median(had[had > 0]) if (had > 0).any() else 0
+    counted = items_before[items_before > 0]
+    rare = items_before <= (np.median(counted) if len(counted) else 0)
+    new_hits = np.asarray(held.bought @ rare.astype(np.float32)).ravel() > 0
+    return {
+        "new users": had == 0,
+        "light users": (had > 0) & (had <= middle),
+        "heavy users": had > middle,
+        "bought well-known items": ~new_hits,
+        "bought rare or new items": new_hits,
+    }
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The winner against one model that it has to beat."""
+
+    mean: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a candidate is good enough."""
+
+    metric: str
+    k: int
+    tolerance: float
+    """How much worse than the live model, as a share of it, is still not worse."""
+    floor: tuple[str, int, float] | None = None
+    """A metric, its k and a value that alone is enough."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who won, whether the winner may go live, and why, in one sentence."""
+
+    winner: str
+    promote: bool
+    reason: str
+
+
+POPULARITY, LIVE = "popularity", "live"
+
+
+def decide(rules: Rules, candidates: Mapping[str, Measured], bars: Mapping[str, Measured]) -> Decision:
+    """The gate: the best candidate goes live where it beats popularity and is not worse than the live model.
+
+    Popularity itself may win: it then goes live where nothing is, or where the live model has fallen behind it, because
+    showing what everybody buys is better than showing nothing or worse.
+    """
+    name = f"{rules.metric}@{rules.k}"
+    values = {model: found.mean(rules.metric, rules.k) for model, found in candidates.items()}
+    winner = max(sorted(values), key=lambda model: values[model])
+    value = values[winner]
+    if rules.floor:
+        metric, k, least = rules.floor
+        reached = candidates[winner].mean(metric, k)
+        if reached >= least:
+            return Decision(winner, True, f"{winner} reaches {metric}@{k} {reached:.4f}, {least:g} was demanded")
+    baseline = bars[POPULARITY].mean(rules.metric, rules.k)
+    live = bars[LIVE].mean(rules.metric, rules.k) if LIVE in bars else None
+    if winner != POPULARITY and value <= baseline:
+        return Decision(winner, False, f"{winner} has {name} {value:.4f} and does not beat popularity's {baseline:.4f}")
+    if live is not None and value < live * (1 - rules.tolerance):
+        worse = f"{winner} has {name} {value:.4f} and is worse than the live model's {live:.4f}"
+        return Decision(winner, False, f"{worse} by more than {rules.tolerance:.1%}")
+    if winner == POPULARITY and live is not None and value <= live:
+        return Decision(winner, False, f"no model beats popularity, and the live model's {name} is {live:.4f} as well")
+    if winner == POPULARITY:
+        return Decision(winner, True, f"no model beats popularity ({name} {value:.4f}), so popularity it is")
+    beaten = f"popularity's {baseline:.4f}" + (f", live has {live:.4f}" if live is not None else "")
+    return Decision(winner, True, f"{winner} has {name} {value:.4f} against {beaten}")
+
+
+def against(rules: Rules, winner: Measured, bar: Measured, seed: int) -> Bar:
+    """The difference of two models on the same users, with its bootstrap interval."""
+    difference = winner.per_user(rules.metric, rules.k) - bar.per_user(rules.metric, rules.k)
+    low, high = metrics.bootstrap(difference, seed)
+    return Bar(bar.mean(rules.metric, rules.k), float(difference.mean()), low, high)

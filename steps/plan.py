@@ -1,0 +1,82 @@
+"""Decides what a run trains: nothing, where nothing has changed since the last verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sys
+
+from steps.artifacts import dataset, release, verdict
+from steps.clients.object_store import Bucket, open_store
+from steps.models import families, metrics
+from steps.runtime.errors import UsageError
+from steps.runtime.flags import yes_or_no
+from steps.runtime.program import Parser, Step, main
+
+log = logging.getLogger(__name__)
+
+
+def parser() -> Parser:
+    flags = Parser(
+        prog="plan",
+        description=__doc__ or "",
+        epilog="example: python -m steps.plan --snapshot s-0123456789abcdef --models popularity,als",
+    )
+    flags.add_argument("--snapshot", required=True, help="the snapshot to train on, as data_publish printed it")
+    flags.add_argument("--models", default="popularity,als", help="the families to train (default: %(default)s)")
+    flags.add_argument("--set", default="", metavar="MODEL.NAME=VALUE,…", help="settings, such as als.factors=64")
+    flags.add_argument("--metric", default="ndcg@10", help="what evaluate will judge by (default: %(default)s)")
+    flags.add_argument("--tolerance", default="0.01", help="what evaluate will forgive (default: %(default)s)")
+    flags.add_argument("--min-metric", default="", help="what evaluate will demand, such as recall@10=0.05")
+    flags.add_argument("--seed", default="7", help="the seed of training (default: %(default)s)")
+    flags.add_argument("--again", default="false", help="true trains although nothing has changed (default: false)")
+    return flags
+
+
+def run(step: Step) -> None:
+    flags = step.flags
+    store = open_store(step.settings)
+    names = families.parse_names(flags.models or "popularity,als")
+    families.check_settings(names, flags.set)
+    metrics.parse(flags.metric or "ndcg@10")
+    again = yes_or_no("--again", flags.again or "false")
+    if not dataset.exists(store, flags.snapshot):
+        raise UsageError(f"there is no snapshot {flags.snapshot!r} in {store.data.address()}")
+
+    wanted = fingerprint(
+        flags.snapshot, sorted(names), flags.set, flags.metric, flags.tolerance, flags.min_metric, flags.seed,
+        step.settings.source_revision,
+    )  # fmt: skip
+    known = "" if again else already_judged(store.models, wanted)
+    reason = known or f"{', '.join(names)} on {flags.snapshot}"
+    log.info("%s: %s", "nothing to train" if known else "to train", reason)
+    step.output("train", "false" if known else "true")
+    step.output("models", [] if known else names)
+    step.output("fingerprint", wanted)
+    step.output("reason", reason)
+
+
+def fingerprint(*parts: object) -> str:
+    """The same for two runs that would train and judge the same."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def already_judged(models: Bucket, wanted: str) -> str:
+    """Why a run would find nothing new, or an empty text.
+
+    The last verdict counts while the model that it was about is still in the place that the verdict gave it.
+    """
+    last = verdict.newest(models)
+    if last is None or last.fingerprint != wanted:
+        return ""
+    live = release.live(models)
+    if not last.promote and (live.version if live else 0) == last.live_version:
+        return f"run {last.run} judged the same purchases with the same settings: {last.reason}"
+    if last.promote and live and live.candidate == last.winner:
+        return f"version {live.version} ({live.model}, run {last.run}) was made from the same purchases and settings"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(parser(), run))

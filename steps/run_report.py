@@ -1,0 +1,68 @@
+"""Leaves what became of a run, whether it ended well or not: the exit handler of every workflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import asdict
+
+from steps.artifacts import names, records, release, verdict
+from steps.clients.object_store import open_store
+from steps.runtime.program import Parser, Step, main
+
+log = logging.getLogger(__name__)
+
+
+def parser() -> Parser:
+    flags = Parser(
+        prog="run_report",
+        description=__doc__ or "",
+        epilog="example: RUN=first python -m steps.run_report --workflow retrain --status Succeeded",
+    )
+    flags.add_argument("--workflow", default="", help="the workflow's name, such as retrain")
+    flags.add_argument("--status", default="", help="how it ended: Succeeded, Failed or Error")
+    flags.add_argument("--failures", default="", help="what failed, as the engine tells it")
+    return flags
+
+
+def run(step: Step) -> None:
+    flags, models = step.flags, open_store(step.settings).models
+    run_name = names.require_run(step.settings.run)
+    failures = read_failures(flags.failures)
+    judged = verdict.find(models, run_name)
+    live = release.live(models)
+    released = live if live and live.run == run_name else None
+    report = {
+        "run": run_name,
+        "workflow": flags.workflow,
+        "status": flags.status or "unknown",
+        "failures": failures,
+        "verdict": {"promote": judged.promote, "reason": judged.reason, "winner": judged.winner} if judged else None,
+        "release": asdict(released) if released else None,
+        "live_version": live.version if live else 0,
+        "ended": records.now(),
+    }
+    models.put(names.run_report(run_name), records.encode(report))
+    log.info("run %s: %s", run_name, report["status"])
+    for one in failures:
+        log.warning("%s", one)
+    step.output("report", models.address(names.run_report(run_name)))
+
+
+def read_failures(text: str) -> list[object]:
+    """The list that Argo passes: JSON inside a JSON text, or `null`; anything else is kept as it came."""
+    value: object = text
+    for _ in range(2):
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                break
+    if isinstance(value, list):
+        return value
+    return [value] if value not in ("", None) else []
+
+
+if __name__ == "__main__":
+    sys.exit(main(parser(), run))

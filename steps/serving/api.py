@@ -1,0 +1,148 @@
+"""The HTTP interface of the model server: what the shop's site talks to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from steps.serving.live import Live, Model
+
+UserId = Annotated[str, Field(min_length=1, max_length=256)]
+MOST_USERS = 1000
+
+
+class RecommendRequest(BaseModel):
+    """One user, or several at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user: UserId | None = None
+    users: list[UserId] | None = Field(None, min_length=1, max_length=MOST_USERS)
+    k: int = Field(10, ge=1, le=1000)
+
+
+class Matrix(BaseModel):
+    """Pairs of user and product."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    ndarray: list[tuple[UserId, UserId]] = Field(min_length=1, max_length=100_000)
+
+
+class PredictRequest(BaseModel):
+    """Users and products of the same length, or `{"data": {"ndarray": [[user, product], …]}}`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    users: list[UserId] | None = Field(None, min_length=1, max_length=100_000)
+    products: list[UserId] | None = None
+    data: Matrix | None = None
+
+
+class State:
+    """What `/state` tells: counts since the start."""
+
+    def __init__(self) -> None:
+        self.started = time.time()
+        self._lock = threading.Lock()
+        self._requests: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
+
+    def count(self, path: str, status: int, seconds: float) -> None:
+        with self._lock:
+            self._requests[path] += 1
+            self._seconds[path] += seconds  # type: ignore[assignment]
+            if status >= 400:
+                self._errors[path] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        with self._lock:
+            return {
+                path: {
+                    "requests": count,
+                    "errors": self._errors[path],
+                    "mean_ms": round(1000 * self._seconds[path] / count, 3),
+                }
+                for path, count in sorted(self._requests.items())
+            }
+
+
+def application(live: Live) -> FastAPI:
+    """The routes over the model that is live."""
+    app = FastAPI(title="Recommender", description=__doc__ or "")
+    state = State()
+
+    def answering() -> Model:
+        model = live.model
+        if model is None:
+            raise HTTPException(503, f"no model answers yet: {live.problem}", headers={"Retry-After": "5"})
+        return model
+
+    @app.middleware("http")
+    async def measure(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:
+        started = time.perf_counter()
+        answer = await follow(request)
+        route = request.scope.get("route")
+        state.count(getattr(route, "path", "other"), answer.status_code, time.perf_counter() - started)
+        return answer
+
+    @app.post("/recommend")
+    def recommend(asked: RecommendRequest) -> dict[str, Any]:
+        """The k best items that the user has not bought yet; popular ones for an unknown user."""
+        if (asked.user is None) == (asked.users is None):
+            raise HTTPException(422, "give either user or users")
+        model = answering()
+        found = model.recommend(asked.users or [asked.user or ""], asked.k)
+        about = {"version": model.release.version, "model": model.release.model}
+        return {**about, "recommendations": found} if asked.users else {**about, **found[0]}
+
+    @app.post("/predict")
+    def predict(asked: PredictRequest) -> dict[str, Any]:
+        """One score a pair of user and product."""
+        if (asked.data is None) == (asked.users is None):
+            raise HTTPException(422, "give either users and products, or data.ndarray")
+        users = asked.users if asked.users else [user for user, _ in asked.data.ndarray] if asked.data else []
+        products = asked.products if asked.users else [one for _, one in asked.data.ndarray] if asked.data else []
+        if products is None or len(users) != len(products):
+            raise HTTPException(
+                422, f"{len(users)} users and {len(products or [])} products: one product a user is required"
+            )
+        model = answering()
+        scores = model.predict(users, products)
+        about = {"version": model.release.version, "model": model.release.model}
+        return {**about, "data": {"ndarray": scores}} if asked.data else {**about, "predictions": scores}
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        """Alive, whether a model is loaded or not."""
+        return {"status": "alive"}
+
+    @app.get("/readyz")
+    def readyz() -> dict[str, Any]:
+        """Ready once a model answers."""
+        return {"status": "ready", "version": answering().release.version}
+
+    @app.get("/state")
+    def show_state() -> dict[str, Any]:
+        """Which version answers, and how much it was asked."""
+        model = live.model
+        return {
+            "version": model.release.version if model else None,
+            "model": model.release.model if model else None,
+            "released": model.release.created if model else None,
+            "users": len(model.factors.users) if model else 0,
+            "items": len(model.factors.items) if model else 0,
+            "problem": live.problem,
+            "seconds_up": round(time.time() - state.started, 1),
+            "seconds_since_look": round(time.time() - live.looked, 1) if live.looked else None,
+            "requests": state.as_json(),
+        }
+
+    return app

@@ -1,0 +1,114 @@
+"""The model that answers: follows the releases, loads the newest beside the old one, and swaps them at once."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import scipy.sparse as sp
+
+from steps.artifacts import candidate, release
+from steps.artifacts.release import Release
+from steps.clients.object_store import Bucket, remove_folder
+from steps.models.factors import Factors, rows_of
+from steps.models.ids import Codes
+from steps.models.recommender import NOBODY
+from steps.runtime.errors import StepError, UsageError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One release, ready to answer. Never changes: a request keeps the one that it began with."""
+
+    release: Release
+    factors: Factors
+    bought: sp.csr_matrix
+
+    def recommend(self, users: list[str], k: int) -> list[dict[str, object]]:
+        codes: Codes = self.factors.users.codes(users)
+        found = self.factors.recommend(codes, k, rows_of(self.bought, codes))
+        return [
+            {
+                "user": user,
+                "known": bool(known),
+                "items": [
+                    {"item": self.factors.items[int(code)], "score": float(score)}
+                    for code, score in zip(items, scores, strict=True)
+                    if code != NOBODY
+                ],
+            }
+            for user, items, scores, known in zip(users, found.items, found.scores, found.known, strict=True)
+        ]
+
+    def predict(self, users: list[str], products: list[str]) -> list[float]:
+        scores = self.factors.score(self.factors.users.codes(users), self.factors.items.codes(products))
+        return [float(score) for score in scores]
+
+
+class Live:
+    """Holds the live model and looks for a newer release in the background."""
+
+    def __init__(self, models: Bucket, seconds: float) -> None:
+        self.models = models
+        self.seconds = seconds
+        self.model: Model | None = None
+        self.problem = "nothing has been looked up yet"
+        self.looked = 0.0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        self._cache = tempfile.TemporaryDirectory(prefix="serve-")
+
+    def __enter__(self) -> Live:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._cache.cleanup()
+
+    def refresh(self) -> None:
+        """Swaps in the newest release, if it is not the one that answers already."""
+        newest = release.live(self.models)
+        self.looked = time.time()
+        if newest is None:
+            self.problem = "nothing has been released yet"
+            return
+        if self.model is None or newest.version != self.model.release.version:
+            self.model = self._load(newest)
+            log.info("version %d (%s) answers now", newest.version, newest.model)
+            self._forget_others(newest.version)
+        self.problem = ""
+
+    def _load(self, newest: Release) -> Model:
+        chosen = candidate.read(self.models, newest.candidate)
+        part = chosen.part("factors")
+        if not part:
+            raise UsageError(f"version {newest.version} ({chosen.model}) has no factors to answer from")
+        cache = Path(self._cache.name) / str(newest.version)
+        folder = self.models.fetch(f"{chosen.path}/factors", part, cache)
+        return Model(newest, *Factors.load(folder))
+
+    def _forget_others(self, version: int) -> None:
+        # Requests that began with the old model go on: its files stay readable while they are mapped.
+        for folder in Path(self._cache.name).iterdir():
+            if folder.name != str(version):
+                remove_folder(folder)
+
+    def _follow(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                self.refresh()
+            except StepError as error:
+                self.problem = str(error)
+                log.warning("the model stays as it is: %s", error)
+            except Exception as error:
+                self.problem = f"{type(error).__name__}: {error}"
+                log.exception("the model stays as it is")
+            self._stopped.wait(self.seconds)
