@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 from steps.clients.object_store import open_store
 from steps.runtime.flags import number, whole_number
@@ -39,7 +40,9 @@ def run(step: Step) -> None:
 
     with Live(models, seconds) as live:
         log.info("serving on http://%s:%d, described at /docs", flags.host, port)
-        uvicorn.Server(configure(application(live), flags.host, port)).run()
+        # After its graceful end the server passes the signal on; for a service that is a good end.
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(configure(application(live), flags.host, port)).run()
 
 
 if __name__ == "__main__":

@@ -55,9 +55,8 @@ def run(step: Step) -> None:
         made = train(step, model, seed)
     elif (made.snapshot, made.settings, made.seed) != (flags.snapshot, asdict(model.settings), seed):
         raise UsageError(f"{path} exists with other settings, and candidates never change: name another RUN")
-    log.info(
-        "%s: %s, %.1f s", made.path, ", ".join(f"{name}={one}" for name, one in made.settings.items()), made.seconds
-    )
+    chosen = "".join(f", {name} {value}" for name, value in made.settings.items())
+    log.info("%s: trained in %.1f s%s", made.path, made.seconds, chosen)
     step.output("candidate", made.path)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported; its start says nothing useful
-
-import tensorflow as tf
-
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
+from steps.models.quiet_tensorflow import tf
 from steps.models.recommender import LOWEST
 from steps.models.signature import (
     ITEMS,

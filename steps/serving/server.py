@@ -21,6 +21,7 @@ def configure(application: Any, host: str, port: int) -> uvicorn.Config:
         host=host,
         port=port,
         log_config=None,
+        log_level="warning",
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=10,
