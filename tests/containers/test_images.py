@@ -1,0 +1,192 @@
+"""The built images: small duties that only a real container can show."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+pytestmark = pytest.mark.containers
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+HARDENED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
+WRITABLE = ("--tmpfs=/tmp", "--tmpfs=/outputs")
+
+MEGABYTES = {
+    "run-report": 250,
+    "cleanup": 500,
+    "slot-sync": 500,
+    "model-publish": 550,
+    "serve": 550,
+    "slot-server": 550,
+    "plan": 700,
+    "batch-predict": 700,
+    "evaluate": 900,
+    "data-publish": 1200,
+    "train": 2200,
+}
+"""What an image may weigh, about a third more than it did when this was written."""
+
+LOOK_AROUND = """
+import importlib.util, json, os, shutil, sys
+tools = "pip pip3 gcc cc g++ c++ make ld as cargo rustc git curl wget".split()
+libraries = "pip tensorflow implicit polars pandas hera pytest workflows cron".split()
+app = [os.path.join(parent, name) for parent, _, names in os.walk("/app") for name in names]
+print(json.dumps({
+    "user": os.getuid(),
+    "group": os.getgid(),
+    "python": list(sys.version_info[:2]),
+    "tools": [name for name in tools if shutil.which(name)],
+    "libraries": [name for name in libraries if importlib.util.find_spec(name)],
+    "shell": os.path.exists("/bin/sh"),
+    "home": os.path.expanduser("~"),
+    "folder": os.getcwd(),
+    "app": sorted(os.path.relpath(path, "/app") for path in app),
+    "writable": [path for path in ("/app", "/app/steps", "/opt/venv", "/usr", "/etc") if os.access(path, os.W_OK)],
+    "private": [path for path in app if not os.stat(path).st_mode & 0o004],
+    "revision": os.environ.get("SOURCE_REVISION", ""),
+    "environment": sorted(os.environ),
+}))
+"""
+
+
+def program(target: str) -> str:
+    return target.replace("-", "_")
+
+
+@pytest.fixture(scope="session")
+def seen(container: Run) -> Callable[[str], dict[str, object]]:
+    """What a program finds around it in the image of a target; looked at once."""
+    found: dict[str, dict[str, object]] = {}
+
+    def look(target: str) -> dict[str, object]:
+        if target not in found:
+            done = container(target, "-c", LOOK_AROUND, options=("--entrypoint=python", "--network=none"))
+            assert done.returncode == 0, done.stderr
+            found[target] = json.loads(done.stdout)
+        return found[target]
+
+    return look
+
+
+def test_help_helps_within_seconds_for_any_user_on_a_read_only_root(container: Run, target: str) -> None:
+    began = time.monotonic()
+    done = container(target, "--help", options=(*HARDENED, "--user=54321:0"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: python -m steps.{program(target)} ")
+    assert time.monotonic() - began < 10
+
+
+def test_a_wrong_flag_is_one_sentence_and_exit_code_2(container: Run, target: str) -> None:
+    done = container(target, "--no-such-flag", options=HARDENED)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_it_runs_as_nobody_in_particular(seen: Callable[[str], dict[str, object]], target: str) -> None:
+    around = seen(target)
+    assert (around["user"], around["group"]) == (10001, 0)
+    assert around["writable"] == []
+    assert around["private"] == []
+
+
+def test_there_is_a_shell_but_no_installer_compiler_or_downloader(
+    seen: Callable[[str], dict[str, object]], target: str
+) -> None:
+    around = seen(target)
+    assert around["shell"] is True
+    assert around["tools"] == []
+    assert "pip" not in around["libraries"]
+
+
+def test_it_holds_the_libraries_of_its_program_and_no_heavier_ones(
+    seen: Callable[[str], dict[str, object]], target: str
+) -> None:
+    heavy = {
+        "train": {"tensorflow", "implicit", "polars"},
+        "evaluate": {"polars", "pandas"},
+        "data-publish": {"polars"},
+        "plan": {"polars"},
+        "batch-predict": {"polars"},
+    }
+    assert set(seen(target)["libraries"]) == heavy.get(target, set())
+
+
+def test_it_holds_its_own_program_only(seen: Callable[[str], dict[str, object]], target: str) -> None:
+    around = seen(target)
+    top = {path.removeprefix("steps/") for path in around["app"] if path.count("/") == 1}
+    assert top == {"__init__.py", "py.typed", f"{program(target)}.py"} - ({"py.typed"} - top)
+    assert f"steps/__pycache__/{program(target)}.cpython-311.pyc" in around["app"], "compiled when it was built"
+    assert around["folder"] == "/app"
+    assert around["home"] == "/tmp"
+
+
+def test_it_says_what_it_was_built_from(
+    engine: str, image: Callable[[str], str], seen: Callable[[str], dict[str, object]], project: dict, target: str
+) -> None:
+    found = subprocess.run([engine, "image", "inspect", image(target)], capture_output=True, text=True, check=True)
+    labels = json.loads(found.stdout)[0]["Config"]["Labels"]
+    assert labels["org.opencontainers.image.title"] == f"recommender-{target}"
+    assert labels["org.opencontainers.image.description"]
+    assert labels["org.opencontainers.image.version"] == project["version"]
+    assert labels["org.opencontainers.image.revision"] == seen(target)["revision"] != ""
+
+
+def test_its_size_is_as_expected(
+    engine: str, image: Callable[[str], str], record_property: Callable[[str, object], None], target: str
+) -> None:
+    command = [engine, "image", "inspect", "--format", "{{.Size}}", image(target)]
+    megabytes = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / 1e6
+    record_property("megabytes", round(megabytes))
+    print(f"{image(target)}: {megabytes:.0f} MB")
+    assert megabytes < MEGABYTES[target]
+
+
+def figures(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """What a step said at its end."""
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stderr.splitlines()[-1])["figures"]
+
+
+def test_the_steps_take_purchases_to_a_release_one_container_after_the_other(container: Run, volume: str) -> None:
+    # What they share is the volume; each is hardened, and none has a network.
+    options = (*HARDENED, *WRITABLE, f"--volume={volume}:/store", "--env=RUN=first")
+
+    published = figures(container("data-publish", "--source", "demo:", options=options))
+    snapshot = str(published["snapshot"])
+    assert published["new"] is True
+
+    planned = figures(container("plan", "--snapshot", snapshot, options=options))
+    assert planned["train"] is True
+    for model in planned["models"]:
+        trained = figures(container("train", "--snapshot", snapshot, "--model", model, options=options))
+        assert trained["candidate"] == f"candidates/first/{model}"
+
+    judged = figures(container("evaluate", "--snapshot", snapshot, options=options))
+    assert judged["promote"] is True
+    assert judged["winner"] == "candidates/first/als"
+
+    released = figures(container("model-publish", options=options))
+    assert (released["version"], released["candidate"]) == (1, "candidates/first/als")
+
+    predicted = figures(container("batch-predict", "--shards", "2", options=options))
+    assert predicted["users"] == published["users"]
+
+    removed = figures(container("cleanup", "--min-age-days", "0", options=options))
+    assert removed["removed"] == 0, "all there is belongs to what is live"
+    container("run-report", "--workflow", "retrain", "--status", "Succeeded", options=options)
+
+    again = figures(container("data-publish", "--source", "demo:", options=options))
+    assert (again["snapshot"], again["new"]) == (snapshot, False)
+
+
+def test_outputs_are_left_for_the_engine_that_mounts_their_folder(container: Run, volume: str) -> None:
+    options = (*HARDENED, "--tmpfs=/tmp", "--tmpfs=/store", f"--volume={volume}:/outputs")
+    done = container("data-publish", "--source", "demo:users=60,items=30", options=options)
+    assert done.returncode == 0, done.stderr
+    read = container("plan", "-c", "cat /outputs/new", options=("--entrypoint=sh", f"--volume={volume}:/outputs"))
+    assert read.stdout == "true"
