@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from steps.runtime.errors import Exit, StepError, UsageError
 from steps.runtime.settings import Settings
@@ -22,6 +23,7 @@ from steps.runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 FIGURES = "figures"
+LEVELS = ("debug", "info", "warning", "error")
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def main(parser: Parser, run: Callable[[Step], None], arguments: Sequence[str] |
     """Runs one program and returns its exit code; every error of a user's making is one sentence on stderr."""
     started = time.perf_counter()
     name = parser.prog.rsplit(".", 1)[-1]
-    start_logging()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        start_logging()
         add_common_flags(parser)
         flags = parser.parse_args(arguments)
         step = Step(Settings.from_environment(os.environ), flags, Path(flags.outputs) if flags.outputs else None)
@@ -134,16 +136,23 @@ class Plain(logging.Formatter):
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
+class OnStderr(logging.StreamHandler[TextIO]):
+    """The one handler that this module adds, so that starting twice does not write every line twice."""
+
+
 def start_logging() -> None:
     """Plain lines on a terminal or where LOG_FORMAT=text, JSON elsewhere; always on stderr."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = OnStderr(sys.stderr)
     chosen = os.environ.get("LOG_FORMAT", "")
     if chosen not in ("", "text", "json"):
         chosen = ""
     plain = chosen == "text" or (not chosen and sys.stderr.isatty())
     handler.setFormatter(Plain() if plain else JsonLines())
     root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(os.environ.get("LOG_LEVEL", "INFO").upper())
+    root.handlers[:] = [one for one in root.handlers if not isinstance(one, OnStderr)] + [handler]
+    level = os.environ.get("LOG_LEVEL", "") or "info"
+    if level.lower() not in LEVELS:
+        raise UsageError(f"LOG_LEVEL is {level!r}; allowed are {', '.join(LEVELS)}")
+    root.setLevel(level.upper())
     for noisy in ("urllib3", "matplotlib", "tensorflow", "h5py", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

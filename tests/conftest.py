@@ -1,0 +1,93 @@
+"""What many tests need: stores of both kinds, interactions whose answer is known, and a way to run a program."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steps.clients.folder_store import FolderBucket
+from steps.clients.object_store import Store, open_store
+from steps.models.ids import IdTable
+from steps.models.interactions import Interactions
+from steps.runtime.program import main
+from steps.runtime.settings import Settings
+
+S3_VARIABLES = ("S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+@pytest.fixture(autouse=True)
+def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own STORE or RUN must not leak into a test."""
+    for name in ("STORE", "STORE_PREFIX", "RUN", "OUTPUTS", "SLOTS", "DATA_BUCKET", "MODELS_BUCKET", "LOG_FORMAT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> Store:
+    """A store in a folder of the test's own."""
+    root = tmp_path / "store"
+    return Store(FolderBucket(root / "data" / "recommender"), FolderBucket(root / "models" / "recommender"))
+
+
+@pytest.fixture
+def s3_settings() -> Settings:
+    """Settings of a prefix of the test's own on the real S3 that the environment names."""
+    missing = [name for name in S3_VARIABLES if not os.environ.get(name)]
+    if missing:
+        pytest.skip(f"no S3 service: {', '.join(missing)} not set")
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    return Settings.from_environment({**os.environ, "STORE": "s3://", "STORE_PREFIX": prefix})
+
+
+@pytest.fixture
+def s3_store(s3_settings: Settings) -> Iterator[Store]:
+    store = open_store(s3_settings)
+    yield store
+    for bucket in (store.data, store.models):
+        bucket.delete(entry.key for entry in bucket.list())
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """Both kinds, one after the other."""
+    found: Store = request.getfixturevalue(f"{request.param}_store")
+    return found
+
+
+@pytest.fixture
+def ids() -> Callable[[str, int], IdTable]:
+    """`ids("u", 3)` → a table of u000, u001, u002."""
+    return lambda letter, count: IdTable.of([f"{letter}{number:03d}" for number in range(count)])
+
+
+@pytest.fixture
+def checkerboard(ids: Callable[[str, int], IdTable]) -> Interactions:
+    """Even users bought every even item but their own number, odd users the odd ones: the missing one is the answer."""
+    size = 50
+    user, item = np.nonzero(np.add.outer(np.arange(size), np.arange(size)) % 2 == 0)
+    kept = user != item
+    return Interactions.of(ids("u", size), ids("i", size), user[kept], item[kept], np.ones(kept.sum()))
+
+
+@pytest.fixture
+def run_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, dict[str, str]]]:
+    """Runs a program in this process: `run_step("train", "--model", "als", RUN="first")` → exit code and outputs."""
+    monkeypatch.setenv("STORE", f"file:{tmp_path / 'store'}")
+
+    def run(name: str, *flags: str, **environment: str) -> tuple[int, dict[str, str]]:
+        program = importlib.import_module(f"steps.{name}")
+        outputs = tmp_path / "outputs" / uuid.uuid4().hex
+        with monkeypatch.context() as patch:
+            for variable, value in environment.items():
+                patch.setenv(variable, value)
+            code = main(program.parser(), program.run, [*flags, "--outputs", str(outputs)])
+        found = {path.name: path.read_text() for path in outputs.iterdir()} if outputs.exists() else {}
+        return int(code), found
+
+    return run

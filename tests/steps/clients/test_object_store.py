@@ -1,0 +1,217 @@
+"""One suite for both stores: what the pipeline relies on must hold in a folder and in S3 alike."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from steps.clients import folder_store as folder_module
+from steps.clients.folder_store import FolderBucket
+from steps.clients.object_store import (
+    Bucket,
+    FileRecord,
+    ObjectExistsError,
+    ObjectMissingError,
+    Store,
+    open_store,
+)
+from steps.runtime.errors import BadDataError, TryAgainError, UsageError
+from steps.runtime.settings import Settings
+
+
+@pytest.fixture
+def bucket(store: Store) -> Bucket:
+    return store.models
+
+
+def test_what_was_put_is_read_back_and_replaced(bucket: Bucket) -> None:
+    bucket.put("a/b", b"one")
+    bucket.put("a/b", b"two")
+    assert bucket.get("a/b") == b"two"
+
+
+def test_a_missing_object_is_an_error_of_its_own(bucket: Bucket, tmp_path: Path) -> None:
+    with pytest.raises(ObjectMissingError):
+        bucket.get("nothing")
+    with pytest.raises(ObjectMissingError):
+        bucket.get_file("nothing", tmp_path / "x")
+    with pytest.raises(ObjectMissingError):
+        bucket.copy("nothing", "else")
+
+
+def test_create_refuses_a_key_that_is_taken_and_leaves_it(bucket: Bucket) -> None:
+    bucket.create("releases/1.json", b"first")
+    with pytest.raises(ObjectExistsError):
+        bucket.create("releases/1.json", b"second")
+    assert bucket.get("releases/1.json") == b"first"
+
+
+def test_of_many_creators_exactly_one_succeeds(bucket: Bucket) -> None:
+    def attempt(number: int) -> bool:
+        try:
+            bucket.create("releases/7.json", str(number).encode())
+        except ObjectExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(attempt, range(32))) == 1
+
+
+def test_a_listing_is_sorted_and_keeps_to_its_prefix(bucket: Bucket) -> None:
+    for key in ("b/2", "a/1", "b/10", "bb/1"):
+        bucket.put(key, key.encode())
+    assert [entry.key for entry in bucket.list("b/")] == ["b/10", "b/2"]
+    assert [entry.key for entry in bucket.list()] == ["a/1", "b/10", "b/2", "bb/1"]
+    assert bucket.list("nowhere/") == []
+    assert bucket.list("b/2")[0].size == 3
+
+
+def test_a_listed_object_has_the_time_of_its_writing(bucket: Bucket) -> None:
+    bucket.put("now", b"")
+    assert abs(bucket.list("now")[0].modified - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+def test_existence_is_of_a_key_not_of_its_beginning(bucket: Bucket) -> None:
+    bucket.put("a/manifest.json.old", b"")
+    assert not bucket.exists("a/manifest.json")
+    assert bucket.exists("a/manifest.json.old")
+
+
+def test_deleting_twice_is_no_error(bucket: Bucket) -> None:
+    bucket.put("a/b", b"")
+    bucket.delete(["a/b"])
+    bucket.delete(["a/b"])
+    assert bucket.list() == []
+
+
+def test_a_copy_has_the_content_and_survives_its_source(bucket: Bucket) -> None:
+    bucket.put("a/b", b"content")
+    bucket.copy("a/b", "c/d/e")
+    bucket.delete(["a/b"])
+    assert bucket.get("c/d/e") == b"content"
+
+
+def test_a_folder_goes_up_and_comes_down_with_checksums(bucket: Bucket, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "a.bin").write_bytes(bytes(range(256)))
+    (source / "deep" / "b ü.txt").write_text("b")
+    records = bucket.upload(source, "model")
+    assert set(records) == {"a.bin", "deep/b ü.txt"}
+    bucket.download("model", records, tmp_path / "target")
+    assert (tmp_path / "target" / "deep" / "b ü.txt").read_text() == "b"
+    assert FileRecord.of(tmp_path / "target" / "a.bin") == records["a.bin"]
+
+
+def test_a_changed_object_is_noticed_and_nothing_comes_down(bucket: Bucket, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").write_text("a")
+    records = bucket.upload(source, "model")
+    bucket.put("model/a", b"b")
+    with pytest.raises(BadDataError, match="has changed"):
+        bucket.download("model", records, tmp_path / "target")
+    with pytest.raises(BadDataError, match="has changed"):
+        bucket.fetch("model", records, tmp_path / "cache")
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_missing_file_of_a_manifest_is_noticed(bucket: Bucket, tmp_path: Path) -> None:
+    records = {"a": FileRecord("0" * 64, 1)}
+    with pytest.raises(BadDataError, match="missing"):
+        bucket.fetch("model", records, tmp_path / "cache")
+
+
+def test_a_folder_is_removed_with_its_manifest_first(bucket: Bucket) -> None:
+    for name in ("a", "manifest.json", "z"):
+        bucket.put(f"model/{name}", b"")
+    bucket.put("model2/a", b"")
+    bucket.delete_under("model")
+    assert [entry.key for entry in bucket.list()] == ["model2/a"]
+
+
+def test_an_absent_s3_asks_to_try_again() -> None:
+    settings = Settings.from_environment(
+        {
+            "STORE": "s3://",
+            "S3_ENDPOINT": "http://127.0.0.1:9",
+            "AWS_ACCESS_KEY_ID": "somebody",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+        }
+    )
+    with pytest.raises(TryAgainError, match="does not answer") as caught:
+        open_store(settings).data.put("a", b"")
+    assert "secret" not in str(caught.value)
+
+
+def test_wrong_keys_are_a_wrong_setting(s3_settings: Settings) -> None:
+    from dataclasses import replace
+
+    from steps.runtime.secret import Secret
+
+    store = open_store(replace(s3_settings, s3_secret_key=Secret("wrong-secret")))
+    for attempt in (lambda: store.data.get("a"), lambda: store.data.create("a", b""), lambda: store.data.put("a", b"")):
+        with pytest.raises(UsageError, match="check the keys") as caught:
+            attempt()
+        assert "wrong-secret" not in str(caught.value)
+
+
+def test_a_read_only_folder_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **named: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(tmp_path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(UsageError, match="Read-only"):
+        FolderBucket(tmp_path).put("a", b"")
+
+
+def test_a_full_disk_asks_to_try_again_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(folder_module, "_to_disk", fill)
+    with pytest.raises(TryAgainError, match="No space left"):
+        FolderBucket(tmp_path).put("a", b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_whose_folder_is_a_file_is_a_wrong_setting(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="Not a directory"):
+        FolderBucket(tmp_path / "file" / "data").put("a", b"")
+
+
+@pytest.mark.parametrize("key", ["/etc/passwd", "../up", "a/../../up"])
+def test_a_key_cannot_leave_the_folder(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="not a key"):
+        FolderBucket(tmp_path).put(key, b"")
+
+
+def test_a_killed_writer_leaves_no_object_and_its_remains_are_swept(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from steps.clients import folder_store as f;"
+        "f._to_disk = lambda path: os.kill(os.getpid(), signal.SIGKILL);"
+        "f.FolderBucket(Path(sys.argv[1])).put('a/b', b'half')"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
+    bucket = FolderBucket(tmp_path)
+    assert bucket.list() == []
+    assert bucket.sweep(datetime.now(UTC) - timedelta(hours=1)) == 0
+    assert bucket.sweep(datetime.now(UTC) + timedelta(hours=1)) == 1
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_folder_store_hands_out_files_without_copying(tmp_path: Path) -> None:
+    bucket = FolderBucket(tmp_path / "store")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a").write_text("a")
+    records = bucket.upload(tmp_path / "source", "model")
+    assert bucket.fetch("model", records, tmp_path / "cache") == tmp_path / "store" / "model"

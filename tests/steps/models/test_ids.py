@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steps.models.ids import UNKNOWN, IdTable
+
+AWKWARD = sorted(["", " ", "a", "a b", "a\nb", 'a"b', "a/b", "ab", "é", "日本", "\U0001f600"], key=str.encode)
+
+
+def test_an_id_has_its_place_as_code_and_back() -> None:
+    table = IdTable.of(AWKWARD)
+    assert list(table) == AWKWARD
+    assert [table.code(one) for one in AWKWARD] == list(range(len(AWKWARD)))
+    assert table.names(np.array([2, 0])) == [AWKWARD[2], AWKWARD[0]]
+
+
+@pytest.mark.parametrize("one", ["b", "a ", "\x00", "zzz", "\ud800"])
+def test_an_id_that_is_not_there_is_unknown(one: str) -> None:
+    assert IdTable.of(AWKWARD).code(one) == UNKNOWN
+
+
+def test_several_are_looked_up_in_their_order() -> None:
+    assert IdTable.of(["a", "b"]).codes(["b", "x", "a"]).tolist() == [1, UNKNOWN, 0]
+
+
+def test_an_empty_table_knows_nobody() -> None:
+    assert IdTable.of([]).code("a") == UNKNOWN
+
+
+@pytest.mark.parametrize("ids", [["b", "a"], ["a", "a"]])
+def test_ids_must_be_sorted_and_distinct(ids: list[str]) -> None:
+    with pytest.raises(ValueError, match="distinct and sorted"):
+        IdTable.of(ids)
+
+
+def test_a_code_outside_is_an_index_error() -> None:
+    with pytest.raises(IndexError):
+        IdTable.of(["a"])[1]
+
+
+def test_two_tables_are_aligned_by_their_ids() -> None:
+    assert IdTable.of(["a", "c", "d"]).aligned(IdTable.of(["b", "c", "d", "e"])).tolist() == [-1, 1, 2, -1]
+
+
+def test_a_saved_table_is_mapped_not_read(tmp_path: Path) -> None:
+    IdTable.of(AWKWARD).save(tmp_path, "users")
+    loaded = IdTable.load(tmp_path, "users")
+    assert list(loaded) == AWKWARD
+    assert isinstance(loaded.text, np.memmap)

@@ -1,0 +1,90 @@
+"""Every expected value is worked out by hand from two users.
+
+The first is shown five items and hits at places 1 and 3 of the three that it bought; the second hits nothing of one.
+"""
+
+from __future__ import annotations
+
+from math import log2
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from steps.models import metrics
+from steps.runtime.errors import UsageError
+
+HITS = np.array([[True, False, True, False, False], [False] * 5])
+RELEVANT = np.array([3, 1])
+
+
+def test_precision_is_hits_over_places() -> None:
+    assert metrics.precision(HITS, RELEVANT).tolist() == [2 / 5, 0]
+
+
+def test_recall_is_hits_over_what_was_bought() -> None:
+    assert metrics.recall(HITS, RELEVANT).tolist() == [2 / 3, 0]
+
+
+def test_hit_rate_is_one_for_any_hit() -> None:
+    assert metrics.hit_rate(HITS, RELEVANT).tolist() == [1, 0]
+
+
+def test_ndcg_discounts_places_and_divides_by_the_ideal() -> None:
+    ideal = 1 + 1 / log2(3) + 1 / log2(4)
+    assert metrics.ndcg(HITS, RELEVANT) == pytest.approx([(1 + 1 / log2(4)) / ideal, 0])
+
+
+def test_ndcg_of_a_perfect_list_is_one_also_when_more_was_bought_than_shown() -> None:
+    assert metrics.ndcg(np.ones((1, 2), bool), np.array([9])) == pytest.approx([1])
+
+
+def test_average_precision_sums_precision_at_hits() -> None:
+    assert metrics.average_precision(HITS, RELEVANT) == pytest.approx([(1 / 1 + 2 / 3) / 3, 0])
+
+
+def test_average_precision_divides_by_places_when_more_was_bought_than_fits() -> None:
+    assert metrics.average_precision(np.ones((1, 2), bool), np.array([9])) == pytest.approx([1])
+
+
+def test_hits_are_found_row_by_row_and_an_empty_place_is_none() -> None:
+    shown = np.array([[0, 2, -1], [0, 1, -1]], np.int32)
+    bought = sp.csr_matrix(np.array([[1, 0, 1], [0, 0, 1]], np.float32))
+    assert metrics.hits_of(shown, bought).tolist() == [[True, True, False], [False, False, False]]
+
+
+def test_nobody_hits_where_nothing_was_bought() -> None:
+    assert not metrics.hits_of(np.zeros((2, 2), np.int32), sp.csr_matrix((2, 3), dtype=np.float32)).any()
+
+
+def test_coverage_is_the_share_of_the_catalogue_shown() -> None:
+    assert metrics.coverage(np.array([[0, 1], [1, -1]]), items=8) == 2 / 8
+
+
+def test_novelty_is_high_for_what_few_bought() -> None:
+    buyers = np.array([7, 0])
+    assert metrics.novelty(np.array([[0, -1]]), buyers, users=7) == 0
+    assert metrics.novelty(np.array([[1, 1]]), buyers, users=7) == 3
+    assert metrics.novelty(np.array([[-1]]), buyers, users=7) == 0
+
+
+def test_a_metric_is_read_with_its_k() -> None:
+    assert metrics.parse("recall@20") == ("recall", 20)
+
+
+@pytest.mark.parametrize("text", ["", "ndcg", "ndcg@", "ndcg@0", "ndcg@x", "auc@10", "ndcg@1001"])
+def test_a_wrong_metric_is_refused_with_the_allowed_ones(text: str) -> None:
+    with pytest.raises(UsageError, match="ndcg@10"):
+        metrics.parse(text)
+
+
+def test_the_bootstrap_interval_holds_the_mean_and_narrows_with_users() -> None:
+    rng = np.random.default_rng(0)
+    few, many = rng.normal(0.1, 1, 100), rng.normal(0.1, 1, 10_000)
+    low, high = metrics.bootstrap(many, seed=1)
+    assert low < many.mean() < high
+    # The interval of a mean is about ±1.96 standard errors: 0.0392 wide here.
+    assert high - low == pytest.approx(2 * 1.96 / 100, rel=0.1)
+    wide = metrics.bootstrap(few, seed=1)
+    assert wide[1] - wide[0] > 5 * (high - low)
+    assert metrics.bootstrap(many, seed=1) == (low, high)
