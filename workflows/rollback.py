@@ -17,7 +17,9 @@ PARAMETERS = [
 
 
 def rollback() -> WorkflowTemplate:
-    with workflow(NAME, title="Roll back", description=DESCRIPTIONS[NAME], parameters=PARAMETERS, on_exit=REPORT) as template:
+    with workflow(
+        NAME, title="Roll back", description=DESCRIPTIONS[NAME], parameters=PARAMETERS, on_exit=REPORT
+    ) as template:
         model_publish = step(
             "model_publish",
             size=MEDIUM,

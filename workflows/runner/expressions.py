@@ -1,7 +1,8 @@
 """The three small languages of a workflow: `depends`, `when`, and a retry's `expression`.
 
-They share one grammar here: names, numbers, quoted texts, comparisons, `in`, `!`, `&&`, `||`, parentheses, and calls. Argo
-reads `when` with govaluate, where an unquoted word is a text, and the others with expr, where it is a name.
+They share one grammar here: names, numbers, quoted texts, comparisons, `in`, `!`, `&&`, `||`, parentheses, and
+calls. Argo reads `when` with govaluate, where an unquoted word is a text, and the others with expr, where it is a
+name.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Reader:
         texts = isinstance(left, str) and isinstance(right, str)
         if not (numbers or texts) or isinstance(left, bool):
             raise ExpressionError(f"{self.expression!r} orders {left!r} and {right!r}, which have no order")
-        less, equal = left < right, left == right
+        less, equal = bool(left < right), bool(left == right)
         return {"<": less, "<=": less or equal, ">": not (less or equal), ">=": not less}[sign]
 
     def unary(self) -> Any:

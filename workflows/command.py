@@ -1,0 +1,110 @@
+"""What `submit.py` does once its flags are read: render, list, or run somewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from workflows import catalog, here, settings
+from workflows.catalog import Manifest
+from workflows.runner.record import Run, RunError
+from workflows.runner.session import Engine
+from workflows.runner.support import UnsupportedError
+from workflows.runner.walk import InputError
+
+
+class Refused(Exception):  # noqa: N818 (it is an answer, not a fault)
+    """What was asked for cannot be done; the message is one sentence for the person who asked."""
+
+
+def run(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
+
+    try:
+        return dispatch(flags, parameters)
+    except (catalog.UnknownNameError, settings.SettingsError, RunError, UnsupportedError, InputError) as error:
+        raise Refused(str(error)) from error
+
+
+def dispatch(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
+    if flags.list:
+        return show_list()
+    if flags.resume:
+        return resume(flags, parameters)
+    if flags.output:
+        return write(flags, parameters)
+    manifest = catalog.build(flags.workflow or "retrain")
+    catalog.check_parameters(manifest, parameters)
+    if flags.on == "argo":
+        from workflows.argo import submit
+
+        return submit(manifest, parameters, namespace=flags.namespace, follow=flags.watch is not False)
+    return run_here(flags, manifest, parameters)
+
+
+def run_here(flags: argparse.Namespace, manifest: Manifest, parameters: dict[str, str]) -> int:
+    runs = here.runs_folder(flags.runs)
+    if flags.on == "docker":
+        from workflows.docker import DockerEngine, options
+
+        chosen = options(flags.engine or "", flags.network, flags.volume)
+        DockerEngine.check_images(chosen, manifest)
+        opened = here.begin(runs, manifest, parameters, engine="docker", options=chosen)
+    else:
+        opened = here.begin(runs, manifest, parameters, engine="local")
+    return go(flags, opened)
+
+
+def resume(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
+
+    if flags.workflow or flags.on:
+        raise Refused("--resume takes neither a workflow nor --on: a run goes on as it was begun")
+    opened = Run.open(here.runs_folder(flags.runs), flags.resume, parameters=parameters)
+    try:
+        catalog.check_parameters(opened.request.manifest, parameters)
+        settings.same_place(opened.request.settings)
+    except ValueError:
+        opened.close()
+        raise
+    return go(flags, opened)
+
+
+def go(flags: argparse.Namespace, opened: Run) -> int:
+    request = opened.request
+    if request.engine == "docker":
+        from workflows.docker import DockerEngine
+
+        engine: Engine = DockerEngine(opened)
+    else:
+        from workflows.local import LocalEngine
+
+        engine = LocalEngine(Path(request.folder), request.settings)
+    return here.see_through(opened, engine, limit=flags.parallelism, logs=bool(flags.watch))
+
+
+def write(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
+    from workflows.render import for_version, to_yaml, with_values
+
+    names = list(catalog.DESCRIPTIONS) if flags.workflow == "all" else [flags.workflow or "retrain"]
+    manifests = []
+    for name in names:
+        manifest = catalog.build(name)
+        catalog.check_parameters(manifest, parameters)
+        manifests.append(for_version(with_values(manifest, parameters), flags.argo))
+    sys.stdout.write(to_yaml(manifests))
+    return 0
+
+
+def show_list() -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for name, what in catalog.DESCRIPTIONS.items():
+        console.print(f"[bold]{name}[/bold]  {what}")
+        table = Table(box=None, pad_edge=False, show_header=False)
+        for parameter in catalog.parameters(catalog.build(name)):
+            value = parameter.get("value", "")
+            table.add_row(f"  -p {parameter['name']}={value}", parameter.get("description", ""))
+        console.print(table)
+    return 0

@@ -1,0 +1,107 @@
+"""Runs a workflow on this machine from a command line: begins or resumes, shows, sums up, says how to go on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from workflows import results, settings
+from workflows.catalog import Manifest
+from workflows.runner.display import Display, print_tail, summary
+from workflows.runner.record import Request, Run
+from workflows.runner.session import Engine
+from workflows.runner.start import Finished, start
+from workflows.runner.support import check
+from workflows.runner.tree import Tree
+from workflows.runner.walk import global_scope
+
+INTERRUPTED = 130
+
+MakeEngine = Callable[[Run], Engine]
+
+
+def begin(
+    runs: Path,
+    manifest: Manifest,
+    parameters: Mapping[str, str],
+    *,
+    engine: str,
+    options: Mapping[str, str] | None = None,
+    scheduled: str = "",
+) -> Run:
+    """A new run of a built workflow; everything that can be refused is refused before its folder exists."""
+    check(manifest)
+    global_scope(manifest, "check", parameters, scheduled)
+    settings.check_secrets(manifest)
+    request = Request(
+        workflow=manifest["metadata"]["name"],
+        manifest=manifest,
+        parameters=dict(parameters),
+        engine=engine,
+        folder=str(Path.cwd()),
+        settings=settings.place(),
+        options=dict(options or {}),
+        scheduled=scheduled,
+    )
+    return Run.begin(runs, request)
+
+
+def see_through(run: Run, engine: Engine, *, limit: int = 0, logs: bool = False, console: Console | None = None) -> int:
+    """Runs to the end and tells it; returns the exit code for the command line."""
+    progress = console or Console(stderr=True)
+    display = Display(progress, logs=logs)
+    tree = Tree(f"{run.name}", display.changed)
+    display.tree = tree
+    try:
+        with display:
+            finished = start(run, engine, tree, display.ask, limit=limit)
+    finally:
+        run.close()
+    return tell(run, finished, progress)
+
+
+def tell(run: Run, finished: Finished, progress: Console) -> int:
+    """The summary, then the result, or what went wrong and the command that goes on from there."""
+    tree = finished.tree
+    progress.print(summary(tree))
+    if finished.outcome.phase == "Succeeded" and not finished.interrupted:
+        outputs = {node.path: node.outputs for node in tree.leaves()}
+        results.show(Console(), run.request.workflow, outputs)
+        return 0
+    if not finished.interrupted:
+        for node in tree.leaves():
+            if node.phase.bad:
+                print_tail(progress, node)
+    what = (
+        "was interrupted" if finished.interrupted else f"{finished.outcome.phase.lower()}: {finished.outcome.message}"
+    )
+    progress.print(f"{run.name} {what}", style="red", markup=False, highlight=False, soft_wrap=True)
+    progress.print("Go on from where it stopped:", markup=False)
+    progress.print(f"  {resume_command(run)}", markup=False, highlight=False, soft_wrap=True)
+    return INTERRUPTED if finished.interrupted else 1
+
+
+def resume_command(run: Run) -> str:
+    """What to type to go on with a run, from the folder where it was started."""
+    runs = run.folder.parent
+    words = ["python", script(), "--resume", run.name]
+    if runs.absolute() != Path(run.request.folder) / ".runs":
+        words += ["--runs", str(runs.absolute())]
+    return shlex.join(words)
+
+
+def script() -> str:
+    """How submit.py is reached from here."""
+    path = Path(__file__).with_name("submit.py")
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def runs_folder(given: str) -> Path:
+    return Path(given or os.environ.get("RUNS", "") or ".runs").expanduser()

@@ -1,0 +1,143 @@
+"""What a finished run has brought, in words and tables, and what to type next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Outputs = Mapping[str, Mapping[str, str]]
+"""The output parameters of each node, by the node's name."""
+
+NEXT = {
+    "retrain": (
+        ("python -m steps.serve", "answer requests, with a page for people at http://127.0.0.1:8080"),
+        ("python workflows/submit.py batch-predict", "write recommendations for every user"),
+        ("python workflows/submit.py rollback", "go back to the release before"),
+        ("python cron/deploy.py --on local", "retrain every night from here on"),
+    ),
+    "rollback": (("python -m steps.serve", "answer requests"),),
+    "batch-predict": (("python -m steps.serve", "answer requests one by one"),),
+    "cleanup": (),
+}
+
+
+def show(console: Console, workflow: str, outputs: Outputs) -> None:
+    """The result of a run that succeeded."""
+    released = outputs.get("model-publish", {})
+    plan = outputs.get("plan", {})
+    if workflow == "retrain" and plan.get("train") == "false":
+        console.print(
+            f"Nothing to do: {plan.get('reason') or 'nothing has changed'}. Nothing was released.", markup=False
+        )
+    elif released.get("version"):
+        release(console, released, outputs.get("evaluate", {}))
+    elif workflow == "retrain":
+        verdict(console, outputs.get("evaluate", {}))
+    elif workflow == "batch-predict":
+        merged = outputs.get("merge", {})
+        console.print(
+            f"Predictions for {merged.get('users', '?')} users: {merged.get('predictions', '?')}", markup=False
+        )
+    elif workflow == "cleanup":
+        done = outputs.get("cleanup", {})
+        console.print(f"Removed {done.get('removed', '?')} objects, {done.get('bytes', '?')} bytes.", markup=False)
+    commands(console, workflow)
+
+
+def release(console: Console, released: Mapping[str, str], evaluated: Mapping[str, str]) -> None:
+    where = f" in slot {released['slot']}" if released.get("slot") else ""
+    console.print(
+        f"Released version {released['version']}{where}: {released.get('candidate', '')}", style="bold", markup=False
+    )
+    if evaluated.get("metrics"):
+        console.print(metrics(evaluated["metrics"]))
+    if evaluated.get("report"):
+        console.print(f"Report: {evaluated['report']}", markup=False, soft_wrap=True)
+    shown = sample(evaluated.get("sample", ""))
+    if shown is not None:
+        console.print(shown)
+
+
+def verdict(console: Console, evaluated: Mapping[str, str]) -> None:
+    console.print("No candidate was good enough; what was live stays live.", style="bold")
+    if evaluated.get("metrics"):
+        console.print(metrics(evaluated["metrics"]))
+    if evaluated.get("report"):
+        console.print(f"Report: {evaluated['report']}", markup=False, soft_wrap=True)
+
+
+def metrics(text: str) -> Table:
+    """What evaluate has measured: one row a model where they are told apart, else one row a metric."""
+    table = Table(box=None, pad_edge=False)
+    found = parsed(text, dict) or {}
+    rows = {name: values for name, values in found.items() if isinstance(values, dict)}
+    if rows:
+        columns = list(dict.fromkeys(key for values in rows.values() for key in values if is_number(values[key])))
+        table.add_column("model")
+        for name in columns:
+            table.add_column(name, justify="right")
+        for model, values in rows.items():
+            table.add_row(model, *(number(values.get(name)) for name in columns))
+        return table
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    for name, value in found.items():
+        table.add_row(name, number(value))
+    return table
+
+
+def sample(text: str) -> Table | None:
+    """A few users, what they bought, and what they would be shown."""
+    rows = parsed(text, list) or []
+    rows = [row for row in rows if isinstance(row, dict) and row.get("recommended")]
+    if not rows:
+        return None
+    table = Table(title="A few recommendations", title_justify="left", pad_edge=False)
+    for name in ("user", "bought", "recommended"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(str(row.get("user", "")), names(row.get("bought")), names(row["recommended"]))
+    return table
+
+
+def commands(console: Console, workflow: str) -> None:
+    following = NEXT.get(workflow, ())
+    if not following:
+        return
+    width = max(len(command) for command, _ in following)
+    console.print("Next:")
+    for command, what in following:
+        console.print(f"  {command.ljust(width)}   {what}", markup=False, highlight=False, soft_wrap=True)
+
+
+def names(value: Any, most: int = 5) -> str:
+    listed = [str(name) for name in value] if isinstance(value, list) else []
+    return ", ".join(plain(listed[:most])) + (" …" if len(listed) > most else "")
+
+
+def plain(listed: list[str]) -> Iterator[str]:
+    """Names of products are data: rich's markup and control characters in them are only text."""
+    for name in listed:
+        yield "".join(character if character.isprintable() else "?" for character in name).replace("[", r"\[")
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "–" if value is None else str(value)
+
+
+def parsed(text: str, kind: type) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, kind) else None

@@ -1,0 +1,47 @@
+"""A suspend node: waits for a person's answer, or for its duration to pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workflows.runner.durations import seconds
+from workflows.runner.record import Entry, digest
+from workflows.runner.session import Clock, Outcome, Question, Session
+from workflows.runner.substitution import substitute
+from workflows.runner.tree import Node, Phase
+
+
+def suspend(session: Session, node: Node, template: Mapping[str, Any], scope: Mapping[str, str]) -> Outcome:
+    """Asks for each supplied output on a terminal; when the duration has passed, the defaults are the answer."""
+    told = substitute(template["suspend"] or {}, scope)
+    asked = digest({"suspend": told, "inputs": {key: scope[key] for key in scope if key.startswith("inputs.")}})
+    earlier = session.run.succeeded(node.path, asked)
+    if earlier is not None:
+        session.tree.change(node, reused=True)
+        return Outcome(Phase.SUCCEEDED, earlier.outputs)
+    clock = Clock(seconds(told["duration"]) if "duration" in told else None)
+    outcome = answers(session, node, template, clock)
+    session.check()
+    if outcome.phase is Phase.SUCCEEDED:
+        session.run.append(Entry(node.path, outcome.phase, asked, outcome.outputs))
+    return outcome
+
+
+def answers(session: Session, node: Node, template: Mapping[str, Any], clock: Clock) -> Outcome:
+    outputs: dict[str, str] = {}
+    supplied = template.get("outputs", {}).get("parameters", [])
+    allowed = {p["name"]: p.get("enum", []) for p in template.get("inputs", {}).get("parameters", [])}
+    for parameter in supplied or [{"name": "", "valueFrom": {}}]:
+        name, default = parameter["name"], parameter["valueFrom"].get("default")
+        answer = session.ask(Question(node.path, name, allowed.get(name, []), default, clock.left))
+        if answer is None:
+            if clock.left is None:
+                return Outcome(Phase.FAILED, message="it waits for an answer, and there is no terminal to ask on")
+            session.sleep(clock.left)
+            answer = default if name else ""
+        if answer is None:
+            return Outcome(Phase.ERROR, message=f"{name!r} was not answered in time, and has no default")
+        if name:
+            outputs[name] = answer
+    return Outcome(Phase.SUCCEEDED, outputs)
