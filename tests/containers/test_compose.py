@@ -21,7 +21,9 @@ SUBSTITUTION = re.compile(r"\$\{(?P<name>\w+)(?::(?P<kind>[-?])(?P<rest>[^}]*))?
 
 def with_defaults(text: str) -> str:
     """The text as compose reads it in an environment that has only what it demands."""
-    return SUBSTITUTION.sub(lambda found: f"given-{found['name']}" if found["kind"] == "?" else found["rest"] or "", text)
+    return SUBSTITUTION.sub(
+        lambda found: f"given-{found['name']}" if found["kind"] == "?" else found["rest"] or "", text
+    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,9 @@ def test_ports_of_this_machine_are_used_once(services: dict[str, dict[str, Any]]
 
 
 def test_the_keys_must_be_given_and_have_no_default(text: str) -> None:
-    secret = [found for found in SUBSTITUTION.finditer(text) if "SECRET" in found["name"] or "ACCESS_KEY" in found["name"]]
+    secret = [
+        found for found in SUBSTITUTION.finditer(text) if "SECRET" in found["name"] or "ACCESS_KEY" in found["name"]
+    ]
     assert {found["name"] for found in secret} == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     for found in secret:
         assert found["kind"] == "?", found.group()

@@ -146,10 +146,11 @@ def test_its_size_is_as_expected(
     assert megabytes < MEGABYTES[target]
 
 
-def figures(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
-    """What a step said at its end."""
+def figures(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What a step said at its end, each as the text that its output file has."""
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stderr.splitlines()[-1])["figures"]
+    said = json.loads(done.stderr.splitlines()[-1])["figures"]
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
 
 
 def test_the_steps_take_purchases_to_a_release_one_container_after_the_other(container: Run, volume: str) -> None:
@@ -157,31 +158,32 @@ def test_the_steps_take_purchases_to_a_release_one_container_after_the_other(con
     options = (*HARDENED, *WRITABLE, f"--volume={volume}:/store", "--env=RUN=first")
 
     published = figures(container("data-publish", "--source", "demo:", options=options))
-    snapshot = str(published["snapshot"])
-    assert published["new"] is True
+    snapshot = published["snapshot"]
+    assert published["new"] == "true"
 
     planned = figures(container("plan", "--snapshot", snapshot, options=options))
-    assert planned["train"] is True
-    for model in planned["models"]:
+    assert planned["train"] == "true"
+    for model in json.loads(planned["models"]):
         trained = figures(container("train", "--snapshot", snapshot, "--model", model, options=options))
         assert trained["candidate"] == f"candidates/first/{model}"
 
     judged = figures(container("evaluate", "--snapshot", snapshot, options=options))
-    assert judged["promote"] is True
+    assert judged["promote"] == "true"
     assert judged["winner"] == "candidates/first/als"
 
     released = figures(container("model-publish", options=options))
-    assert (released["version"], released["candidate"]) == (1, "candidates/first/als")
+    assert (released["version"], released["candidate"]) == ("1", "candidates/first/als")
 
     predicted = figures(container("batch-predict", "--shards", "2", options=options))
     assert predicted["users"] == published["users"]
 
     removed = figures(container("cleanup", "--min-age-days", "0", options=options))
-    assert removed["removed"] == 0, "all there is belongs to what is live"
-    container("run-report", "--workflow", "retrain", "--status", "Succeeded", options=options)
+    assert removed["removed"] == "0", "all there is belongs to what is live"
+    reported = figures(container("run-report", "--workflow", "retrain", "--status", "Succeeded", options=options))
+    assert reported["report"].endswith("runs/first.json")
 
     again = figures(container("data-publish", "--source", "demo:", options=options))
-    assert (again["snapshot"], again["new"]) == (snapshot, False)
+    assert (again["snapshot"], again["new"]) == (snapshot, "false")
 
 
 def test_outputs_are_left_for_the_engine_that_mounts_their_folder(container: Run, volume: str) -> None:
