@@ -1,58 +1,184 @@
-"""Publishes purchases as a snapshot: read, check, divide into train, validation and test, write once."""
+"""Publishes purchases as a snapshot: reads and checks them, divides them for training and testing, writes them once."""
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from steps.runtime.errors import UsageError
 from steps.runtime.program import Parser, Step, main
+
+if TYPE_CHECKING:
+    from steps.artifacts.dataset import Draft, Published
+    from steps.artifacts.splits import Rule
+    from steps.clients.object_store import Store
+    from steps.sources.address import Source
+    from steps.sources.clean import Clean
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = """examples:
-  python -m steps.data_publish                                     a generated shop
+EXAMPLES = """sources:
+  demo:                        a generated shop; demo:users=100000,items=5000,days=730,purchases=2000000,seed=1
+  PATH, file:PATH              a CSV or Parquet file, a folder or a zip archive of them; the files of MovieLens,
+                               of the H&M competition and of the Kubeflow example are known by their names
+  http(s)://…                  the same on the web
+  s3://BUCKET/KEY              the same in S3, with the S3_ENDPOINT and the AWS_ keys of the environment
+  kaggle:COMPETITION           with KAGGLE_USERNAME and KAGGLE_KEY, or the file that KAGGLE_KEY_FILE names
+  postgresql://HOST/DATABASE   the answer to --query, with PGUSER and PGPASSWORD; also sqlite:///FILE
+
+examples:
+  python -m steps.data_publish
   python -m steps.data_publish --source purchases.csv --columns user=customer,item=sku,time=bought_at
+  python -m steps.data_publish --source events.parquet --event-weights purchase=1,view=0.1,dislike=-1
+  python -m steps.data_publish --source postgresql://shop@db/shop --query 'select buyer as user, sku as item from sales'
+
+Rows that cannot be used go to rejects.parquet in the snapshot, each with its number and the reason. The same row
+twice counts as two purchases. Publishing the same purchases again finds the snapshot that there is.
 """
+
+
+@dataclass(frozen=True)
+class Request:
+    """The flags, understood and found to be in order."""
+
+    source: Source
+    rule: Rule
+    event_weights: dict[str, float]
+    max_rejects: float
+    seed: int
 
 
 def parser() -> Parser:
     flags = Parser(prog="data_publish", description=__doc__ or "", epilog=EXAMPLES)
-    flags.add_argument("--source", default="demo:", metavar="ADDRESS")
-    flags.add_argument("--columns", default="", metavar="NAME=COLUMN,…")
-    flags.add_argument("--event-weights", default="", metavar="EVENT=WEIGHT,…")
-    flags.add_argument("--query", default="", metavar="SQL")
-    flags.add_argument("--split", default="auto", metavar="RULE")
-    flags.add_argument("--max-rejects", default="0.01", metavar="SHARE")
-    flags.add_argument("--seed", default="7", metavar="NUMBER")
+    flags.add_argument("--source", default="demo:", metavar="ADDRESS", help="where the purchases are (default: demo:)")
+    flags.add_argument(
+        "--columns",
+        default="",
+        metavar="MEANING=COLUMN,…",
+        help="which column is user, item, time, weight, event or name (of the item); "
+        "those not given are guessed, and MEANING= leaves one out",
+    )
+    flags.add_argument(
+        "--event-weights",
+        default="",
+        metavar="EVENT=WEIGHT,…",
+        help="what each kind of event is worth; 0 leaves it out, less than 0 is a dislike",
+    )
+    flags.add_argument("--query", default="", metavar="SQL", help="the query whose answer is the purchases")
+    flags.add_argument(
+        "--split",
+        default="auto",
+        metavar="RULE",
+        help="time[:SHARE], last:N (of each user) or random[:SHARE]; auto is time:0.1, or random:0.25 without times",
+    )
+    flags.add_argument(
+        "--max-rejects", default="0.01", metavar="SHARE", help="how many rows may be unusable (default: 0.01)"
+    )
+    flags.add_argument("--seed", default="7", metavar="NUMBER", help="of the random split (default: 7)")
     return flags
 
 
 def run(step: Step) -> None:
-    from steps.artifacts import dataset, splits
     from steps.clients.object_store import open_store
-    from steps.sources import address
     from steps.sources.clean import clean
 
-    rule = splits.Rule.parse(step.flags.split or "auto")
-    seed = int(step.flags.seed or 7)
+    request = understood(step)
     store = open_store(step.settings)
-    with address.opened(step.flags.source or "demo:") as found:
-        cleaned = clean(found, {}, 0.01)
-    users, items = dataset.id_table(cleaned.users["id"]), dataset.id_table(cleaned.items["id"])
-    bought = {name: cleaned.purchases[name].to_numpy() for name in cleaned.purchases.columns}
-    rule = rule.resolve(bought.get("time"))
-    split = splits.divide(rule, users, items, bought["user"], bought["item"], bought.get("time"), seed)
+    with request.source.opened() as found:
+        log.info("reading %s", found.about)
+        purchases = clean(found, request.event_weights, request.max_rejects)
+        origin = {"source": found.about, **found.notes}
+    draft = divided(purchases, request, origin | {"revision": step.settings.source_revision, "run": step.settings.run})
+    report(step, publish(store, draft))
+
+
+def understood(step: Step) -> Request:
+    """Checks every flag before anything is read or written."""
+    from steps.artifacts.splits import Rule
+    from steps.sources.address import Source
+    from steps.sources.columns import Columns, event_weights
+    from steps.sources.logins import Logins
+
+    flags = step.flags
+    return Request(
+        rule=Rule.parse(flags.split or "auto"),
+        event_weights=event_weights(flags.event_weights),
+        max_rejects=_share(flags.max_rejects or "0.01"),
+        seed=_seed(flags.seed or "7"),
+        source=Source.parse(
+            flags.source or "demo:",
+            Columns.parse(flags.columns),
+            flags.query.strip(),
+            step.settings,
+            Logins(dict(os.environ)),
+        ),
+    )
+
+
+def divided(clean: Clean, request: Request, origin: dict[str, object]) -> Draft:
+    """The purchases with their split, ready to be published."""
     import polars as pl
 
-    draft = dataset.Draft(
-        cleaned.purchases.with_columns(pl.Series("split", split)), cleaned.users, cleaned.items, cleaned.rejects
+    from steps.artifacts import dataset, splits
+
+    bought: dict[str, Any] = {name: clean.purchases[name].to_numpy() for name in clean.purchases.columns}
+    time = bought.get("time")
+    rule = request.rule.resolve(time)
+    users, items = dataset.id_table(clean.users["id"]), dataset.id_table(clean.items["id"])
+    split = splits.divide(rule, users, items, bought["user"], bought["item"], time, request.seed)
+    about = {
+        "origin": origin,
+        "split": {"rule": str(rule), "asked": str(request.rule), "seed": request.seed},
+        "rows": {"read": clean.rows, "rejected": clean.rejects.height, "of_no_weight": clean.weightless},
+        "event_weights": request.event_weights,
+    }
+    purchases = clean.purchases.with_columns(pl.Series("split", split))
+    return dataset.Draft(purchases, clean.users, clean.items, clean.rejects, about)
+
+
+def publish(store: Store, draft: Draft) -> Published:
+    from steps.artifacts import dataset
+
+    return dataset.publish(store, draft)
+
+
+def report(step: Step, published: Published) -> None:
+    """Says what there is now, and leaves it for the next steps."""
+    counts, span = published.manifest["counts"], published.manifest["time"]
+    density = counts["pairs"] / (counts["users"] * counts["items"])
+    log.info(
+        "%s: %d purchases of %d items by %d users, %s, %.3g %% of all pairs; train %d, validation %d, test %d",
+        *(published.id, counts["purchases"], counts["bought_items"], counts["buyers"]),
+        f"{span['first'][:10]} to {span['last'][:10]}" if span else "without times",
+        *(100 * density, counts["train"], counts["validation"], counts["test"]),
     )
-    published = dataset.publish(store, draft)
+    if counts["rejects"]:
+        log.warning("%d rows could not be used: see rejects.parquet of the snapshot", counts["rejects"])
+    if not published.new:
+        log.info("%s was published before: nothing is written", published.id)
+    for name in ("purchases", "users", "items"):
+        step.output(name, counts[name])
     step.output("snapshot", published.id)
-    step.output("purchases", published.manifest["counts"]["purchases"])
-    step.output("users", published.manifest["counts"]["users"])
-    step.output("items", published.manifest["counts"]["items"])
     step.output("new", published.new)
+
+
+def _share(text: str) -> float:
+    """0.01 or 1%."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%?)", text.replace(" ", ""))
+    share = float(found[1]) / (100 if found[2] else 1) if found else -1.0
+    if not 0 <= share <= 1:
+        raise UsageError(f"--max-rejects is {text!r}: it is a share between 0 and 1, such as 0.01 or 1%")
+    return share
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"\d{1,18}", text.strip()):
+        raise UsageError(f"--seed is {text!r}: it is a whole number, 0 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,16 @@ import polars as pl
 
 from steps.runtime.errors import BadDataError, UsageError
 from steps.sources import times
-from steps.sources.found import Found, Part
+from steps.sources.found import BROKEN, Found, Part
+from steps.sources.tables import first_line
 
 log = logging.getLogger(__name__)
 
 LONGEST_ID = 256
 COMMONEST = 3
 SHOWN = 80
-FINE, ZERO = 0, 255
-"""Marks of a row beside the numbers of reasons: usable, and of no weight, which is neither a purchase nor an error."""
+FINE, BLANK, ZERO = 0, 254, 255
+"""Marks of a row beside the numbers of reasons; a blank line and a weight of zero are neither purchase nor error."""
 
 REASONS = {
     1: ("user", "the user is missing"),
@@ -39,12 +40,14 @@ REASONS = {
     13: ("event", "the event is missing"),
     14: ("event", "the event is not among --event-weights"),
     15: ("time", "the time may be day/month or month/day"),
+    16: (BROKEN, "the line is not CSV"),
 }
 UNREAD_TIME = (8, 15)
 ID_REASONS = {"user": (1, 2, 3), "item": (4, 5, 6)}
 REJECT_COLUMNS = {"file": pl.String, "row": pl.Int64, "reason": pl.String, "value": pl.String}
 Marks = npt.NDArray[np.uint8]
 Codes = npt.NDArray[np.int32]
+Result = TypeVar("Result")
 Places = npt.NDArray[np.intp]
 
 
@@ -76,13 +79,15 @@ class _Read:
 
 def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) -> Clean:
     """Checks every row; BadDataError when more than the share `max_rejects` cannot be used, or nothing is left."""
+    if event_weights and not any("event" in part.rows.collect_schema() for part in found.parts):
+        raise UsageError(f"--event-weights is given, but {found.about} has no column that names the kind of event")
     read = _read_all(found, event_weights)
     frame, mark = read.frame, read.mark
     if not len(mark):
         raise BadDataError(f"{found.about} has no purchases: it is empty")
     users, user = _codes(frame["user"], "user", mark)
     items, item = _codes(frame["item"], "item", mark)
-    bad = np.flatnonzero((mark != FINE) & (mark != ZERO))
+    bad = np.flatnonzero((mark != FINE) & (mark < BLANK))
     if len(bad) > max_rejects * len(mark):
         raise BadDataError(_too_many(read, bad, max_rejects))
     fine = mark == FINE
@@ -91,9 +96,12 @@ def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) 
     names = _names(frame.filter(fine)) if "name" in frame.columns else None
     user_table, user = _table(users, user[fine], found.users, "users")
     item_table, item = _table(items, item[fine], _with_names(found.items, names), "items")
-    numbers = {name: frame[name].to_numpy()[fine] for name in ("weight", "time") if name in frame.columns}
+    columns: dict[str, npt.NDArray[np.generic]] = {"user": user, "item": item}
+    for name in ("weight", "time"):
+        if name in frame.columns:
+            columns[name] = frame[name].to_numpy()[fine]
     return Clean(
-        purchases=pl.DataFrame({"user": user, "item": item, **numbers}),
+        purchases=pl.DataFrame(columns),
         users=user_table,
         items=item_table,
         rejects=_look(read, bad),
@@ -103,26 +111,52 @@ def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) 
 
 
 def _read_all(found: Found, event_weights: Mapping[str, float]) -> _Read:
-    months_first = cache(lambda: times.months_first([part.rows for part in found.parts]))
-    frames = [_read(part, event_weights, months_first) for part in found.parts]
+    parts = _Parts(found.parts)
+    frames = [
+        parts.attempt(number, lambda part: _read(part, event_weights, parts)) for number in range(len(parts.parts))
+    ]
     frame = pl.concat(frames)
-    mark = frame["mark"].to_numpy().copy()
-    return _Read(found.parts, tuple(one.height for one in frames), frame.drop("mark"), mark)
+    sizes = tuple(one.height for one in frames)
+    return _Read(tuple(parts.parts), sizes, frame.drop("mark"), frame["mark"].to_numpy().copy())
 
 
-def _read(part: Part, event_weights: Mapping[str, float], months_first: Callable[[], bool | None]) -> pl.DataFrame:
+class _Parts:
+    """The parts of a source, each replaced by its repaired form when it turns out that polars cannot read it."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = list(parts)
+        self._largest: list[tuple[int, int]] = []
+
+    def attempt(self, number: int, read: Callable[[Part], Result]) -> Result:
+        part = self.parts[number]
+        try:
+            return read(part)
+        except pl.exceptions.PolarsError as error:
+            if part.repaired is None:
+                raise BadDataError(f"{part.name} cannot be read: {first_line(error)}") from error
+            self.parts[number] = part.repaired()
+            return read(self.parts[number])
+
+    def months_first(self) -> bool | None:
+        """How 01/02/2024 is meant, of which all parts together give evidence; asked of the files once."""
+        if not self._largest:
+            self._largest = [self.attempt(n, lambda part: times.largest(part.rows)) for n in range(len(self.parts))]
+        return times.months_first(self._largest)
+
+
+def _read(part: Part, event_weights: Mapping[str, float], parts: _Parts) -> pl.DataFrame:
     """One pass over a part; texts become numbers while they stream by, so that memory holds no id twice."""
     schema = part.rows.collect_schema()
     checks = _Checks(part.name, schema)
     columns = [checks.id("user", 1), checks.id("item", 4), checks.weight(event_weights).alias("weight")]
     reading = None
     if "time" in schema:
-        reading = times.reading(part.rows, months_first)
+        reading = times.reading(part.rows, parts.months_first)
         columns.append(checks.time(reading.expression).alias("time"))
     if "name" in schema:
         columns.append(checks.text("name").cast(pl.Categorical))
     frame = part.rows.select(*columns, checks.mark().alias("mark")).collect(engine="streaming")
-    return frame if reading is None or reading.thorough else _second_look(part, frame, months_first)
+    return frame if reading is None or reading.thorough else _second_look(part, frame, parts)
 
 
 class _Checks:
@@ -132,15 +166,22 @@ class _Checks:
         self.part = part
         self.schema = schema
         self.reasons: list[tuple[pl.Expr, int]] = []
+        if BROKEN in schema:
+            self.reasons.append((pl.col(BROKEN).fill_null("") != "", 16))
+        self.reasons.append((pl.all_horizontal(pl.all().is_null()), BLANK))
 
     def text(self, name: str) -> pl.Expr:
         """A column as text; whole numbers that went through floating point lose their ".0" again."""
         kind, column = self.schema[name], pl.col(name)
         if kind.is_nested() or kind == pl.Object:
             raise UsageError(f"the column for {name} in {self.part} holds {kind}: it should hold texts or numbers")
-        if kind.is_float():
+        if kind.is_float() or kind.is_decimal():
             whole = column.cast(pl.Int64, strict=False)
-            return pl.when(whole == column).then(whole.cast(pl.String)).otherwise(column.fill_nan(None).cast(pl.String))
+            return (
+                pl.when(whole == column)
+                .then(whole.cast(pl.String))
+                .otherwise(_without_nan(column, kind).cast(pl.String))
+            )
         return column.cast(pl.String, strict=False)
 
     def id(self, name: str, missing: int) -> pl.Expr:
@@ -169,6 +210,7 @@ class _Checks:
             self.reasons.append((number.is_null(), 11))
             result = number
         if "event" in self.schema:
+            self._need(event_weights)
             self.blank("event", 13)
             event = self.text("event").str.strip_chars()
             worth = event.replace_strict(
@@ -180,6 +222,13 @@ class _Checks:
         self.reasons.append((~result.is_finite(), 12))
         self.reasons.append((result == 0, ZERO))
         return result
+
+    def _need(self, event_weights: Mapping[str, float]) -> None:
+        if not event_weights:
+            raise UsageError(
+                f"{self.part} has a column with kinds of event: say what each is worth with --event-weights, "
+                "as in purchase=1,view=0.1, or leave the column out with --columns event="
+            )
 
     def _number(self, name: str) -> pl.Expr:
         if self.schema[name].is_numeric():
@@ -193,13 +242,17 @@ class _Checks:
         return result
 
 
-def _second_look(part: Part, frame: pl.DataFrame, months_first: Callable[[], bool | None]) -> pl.DataFrame:
+def _without_nan(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    return column.fill_nan(None) if kind.is_float() else column
+
+
+def _second_look(part: Part, frame: pl.DataFrame, parts: _Parts) -> pl.DataFrame:
     """Tries every format on the times that the quick way could not read."""
     places = np.flatnonzero(np.isin(frame["mark"].to_numpy(), UNREAD_TIME))
     if not len(places):
         return frame
     text = pl.col("time").cast(pl.String)
-    time = times.anything(text, months_first())
+    time = times.anything(text, parts.months_first())
     again = _rows(part, places).select(
         time.alias("time"),
         pl.when(time.is_null())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import polars as pl
+
+BROKEN = "broken"
+"""The column of a part that says what is wrong with a line whose fields cannot be told apart."""
 
 
 @dataclass(frozen=True)
@@ -12,11 +16,13 @@ class Part:
     """The purchases of one file, one table or one query, in the order of its rows.
 
     `rows` has the columns `user` and `item` and may have `time`, `weight`, `event`, `name` (of the item), of any type;
-    and `row`, the number of the line that a person would look for, where that is not simply the place.
+    `row`, the number of the line that a person would look for, where that is not simply the place; and BROKEN.
     """
 
     name: str
     rows: pl.LazyFrame
+    repaired: Callable[[], Part] | None = None
+    """Reads the part again with more patience, where polars cannot read it at all."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import polars as pl
@@ -21,7 +21,6 @@ NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE]\+?\d+)?$"
 SECONDS = r"^\d{9,10}$"
 SLASHED = r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})(.*)$"
 DOTTED = r"^(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)$"
-PLACES = {"first": 1, "second": 2}
 
 
 @dataclass(frozen=True)
@@ -52,19 +51,19 @@ def reading(rows: pl.LazyFrame, months_first: Callable[[], bool | None]) -> Read
     return Reading(anything(text, months_first()), True)
 
 
-def months_first(columns: Sequence[pl.LazyFrame]) -> bool | None:
-    """Whether 01/02/2024 is a day of January, as all values of the columns show together; None where they do not."""
+def largest(rows: pl.LazyFrame) -> tuple[int, int]:
+    """The largest first and the largest second number of the dates like 01/02/2024 in the column `time`."""
     text = pl.col("time").cast(pl.String).str.strip_chars()
-    largest = [
-        column.select(
-            text.str.extract(SLASHED, place).cast(pl.Int32).max().alias(name) for name, place in PLACES.items()
-        )
-        for column in columns
-    ]
-    first, second = pl.concat(largest).max().collect(engine="streaming").row(0)
-    if (first or 0) > 12:
-        return False if (second or 0) <= 12 else None
-    return True if (second or 0) > 12 else None
+    numbers = (text.str.extract(SLASHED, place).cast(pl.Int32).max().alias(str(place)) for place in (1, 2))
+    first, second = rows.select(numbers).collect(engine="streaming").row(0)
+    return first or 0, second or 0
+
+
+def months_first(numbers: Iterable[tuple[int, int]]) -> bool | None:
+    """Whether 01/02/2024 is a day of January, as all values together show; None where they do not."""
+    pairs = list(numbers)
+    first_is_day, second_is_day = any(first > 12 for first, _ in pairs), any(second > 12 for _, second in pairs)
+    return None if first_is_day == second_is_day else second_is_day
 
 
 def undecided(text: pl.Expr) -> pl.Expr:
