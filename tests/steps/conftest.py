@@ -1,0 +1,92 @@
+"""A small shop that was published, trained and judged, for the tests of what comes after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from steps.artifacts import candidate, release, verdict
+from steps.artifacts.candidate import Candidate
+from steps.artifacts.release import Release
+from steps.artifacts.verdict import Verdict
+from steps.clients.object_store import Store
+from steps.models.als import ALS, ALSSettings
+from steps.models.factors import Factors, rows_of
+from steps.models.ids import UNKNOWN
+from steps.models.interactions import Interactions
+
+Made = Callable[..., Candidate]
+
+
+@pytest.fixture
+def make_candidate(checkerboard: Interactions, tmp_path: Path) -> Made:
+    """`make_candidate(store, "run-1")` → a whole candidate with factors, and a SavedModel of nothing but a name."""
+
+    def make(store: Store, run: str, *, seed: int = 1, wrong: bool = False) -> Candidate:
+        model = ALS(ALSSettings(factors=2, regularization=0.1)).fit(checkerboard, seed)
+        folder = tmp_path / "candidates" / run
+        model.factors.save(folder / "factors", checkerboard.matrix)
+        (folder / "saved_model").mkdir()
+        (folder / "saved_model" / "saved_model.pb").write_bytes(b"graph")
+        codes = np.array([0, 7, UNKNOWN], np.int32)
+        found = model.recommend(codes, 5, rows_of(checkerboard.matrix, codes))
+        expected = [
+            {
+                "user": checkerboard.users[code] if code != UNKNOWN else "nobody",
+                "items": checkerboard.items.names(items),
+                "scores": [float(score) + (1.0 if wrong else 0.0) for score in scores],
+                "known": bool(known),
+            }
+            for code, items, scores, known in zip(codes, found.items, found.scores, found.known, strict=True)
+        ]
+        manifest = Candidate(
+            run=run, model="als", snapshot="s-0000000000000000", settings={}, seed=seed, metrics={}, expected=expected,
+            libraries={}, source_revision="test", seconds=1.0, peak_memory=1, created="2026-01-01T00:00:00Z",
+        )  # fmt: skip
+        return candidate.write(store.models, manifest, folder)
+
+    return make
+
+
+@pytest.fixture
+def make_verdict(make_candidate: Made) -> Callable[..., Verdict]:
+    """`make_verdict(store, "run-1")` → a verdict that promotes the run's candidate against what is live."""
+
+    def make(store: Store, run: str, *, promote: bool = True, wrong: bool = False) -> Verdict:
+        made = make_candidate(store, run, wrong=wrong)
+        live = release.live(store.models)
+        return verdict.write(
+            store.models,
+            Verdict(
+                run=run, snapshot=made.snapshot, fingerprint=f"fingerprint of {run}", promote=promote, winner=made.path,
+                reason="a test says so", metric="ndcg@10", thresholds={}, users=1,
+                candidates={"als": {"metrics": {"ndcg@10": 0.5}, "slices": {}}}, bars={}, differences={},
+                live_version=live.version if live else 0, sample=[], created="2026-01-01T00:00:00Z",
+            ),
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def make_release() -> Callable[..., Release]:
+    """`make_release(store, candidate, version=2)` → a release as model_publish would have written it."""
+
+    def make(store: Store, made: Candidate, version: int = 1, slot: str = "blue") -> Release:
+        one = Release(
+            version=version, slot=slot, candidate=made.path, model=made.model, snapshot=made.snapshot, run=made.run,
+            previous=version - 1, reason="promoted", metrics={}, created="2026-01-01T00:00:00Z",
+        )  # fmt: skip
+        release.create(store.models, one)
+        return one
+
+    return make
+
+
+@pytest.fixture
+def factors(checkerboard: Interactions) -> Factors:
+    """Trained factors of the checkerboard."""
+    return ALS(ALSSettings(factors=2, regularization=0.1)).fit(checkerboard, 1).factors

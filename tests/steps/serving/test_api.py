@@ -1,0 +1,148 @@
+"""The model server over real HTTP."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from steps.artifacts.candidate import Candidate
+from steps.clients.object_store import Store
+from steps.models.interactions import Interactions
+from steps.serving.api import application
+from steps.serving.live import Live
+from steps.serving.server import in_background
+
+Make = Callable[..., Candidate]
+
+
+@pytest.fixture
+def live(folder_store: Store) -> Iterator[Live]:
+    with Live(folder_store.models, 0.05) as found:
+        yield found
+
+
+@pytest.fixture
+def url(live: Live) -> Iterator[str]:
+    with in_background(application(live)) as address:
+        yield address
+
+
+@pytest.fixture
+def released(live: Live, folder_store: Store, make_candidate: Make, make_release: Callable[..., Any]) -> Live:
+    make_release(folder_store, make_candidate(folder_store, "run-1"))
+    wait_for(live, 1)
+    return live
+
+
+def wait_for(live: Live, version: int) -> None:
+    for _ in range(200):
+        if live.model and live.model.release.version == version:
+            return
+        threading.Event().wait(0.05)
+    raise AssertionError(f"version {version} never answered: {live.problem}")
+
+
+def post(url: str, body: Any) -> requests.Response:
+    return requests.post(url, json=body, timeout=5)
+
+
+def test_before_a_release_it_lives_but_is_not_ready(url: str) -> None:
+    assert requests.get(f"{url}/healthz", timeout=5).status_code == 200
+    answer = requests.get(f"{url}/readyz", timeout=5)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "5"
+    assert post(f"{url}/recommend", {"user": "u000"}).status_code == 503
+
+
+def test_a_user_gets_what_was_not_bought_yet(released: Live, url: str, checkerboard: Interactions) -> None:
+    found = post(f"{url}/recommend", {"user": "u003", "k": 3}).json()
+    assert (found["version"], found["model"], found["known"]) == (1, "als", True)
+    assert found["items"][0]["item"] == "i003"
+    bought = {checkerboard.items[int(code)] for code in checkerboard.matrix[[3]].indices}
+    assert bought.isdisjoint(one["item"] for one in found["items"])
+
+
+def test_several_users_are_answered_in_their_order(released: Live, url: str) -> None:
+    found = post(f"{url}/recommend", {"users": ["u005", "a stranger"], "k": 2}).json()["recommendations"]
+    assert [(one["user"], one["known"], len(one["items"])) for one in found] == [
+        ("u005", True, 2),
+        ("a stranger", False, 2),
+    ]
+
+
+def test_predictions_are_taken_in_both_forms(released: Live, url: str) -> None:
+    columns = post(f"{url}/predict", {"users": ["u003", "u003"], "products": ["i003", "i004"]}).json()
+    pairs = post(f"{url}/predict", {"data": {"ndarray": [["u003", "i003"], ["u003", "i004"]]}}).json()
+    assert columns["predictions"] == pairs["data"]["ndarray"]
+    assert columns["predictions"][0] > columns["predictions"][1]
+    assert columns["version"] == pairs["version"] == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("recommend", {}),
+        ("recommend", {"user": "a", "users": ["b"]}),
+        ("recommend", {"user": "a", "k": 0}),
+        ("recommend", {"user": "a", "kk": 1}),
+        ("recommend", {"users": []}),
+        ("predict", {}),
+        ("predict", {"users": ["a"], "products": []}),
+        ("predict", {"users": ["a"]}),
+        ("predict", {"data": {"ndarray": [["only one"]]}}),
+        ("predict", {"data": {"ndarray": [["a", "b"]]}, "users": ["a"], "products": ["b"]}),
+    ],
+)
+def test_a_wrong_request_is_422(released: Live, url: str, path: str, body: Any) -> None:
+    assert post(f"{url}/{path}", body).status_code == 422
+
+
+def test_the_state_tells_version_and_counts(released: Live, url: str) -> None:
+    post(f"{url}/recommend", {"user": "u003"})
+    post(f"{url}/recommend", {})
+    state = requests.get(f"{url}/state", timeout=5).json()
+    assert (state["version"], state["users"], state["items"], state["problem"]) == (1, 50, 50, "")
+    assert (state["requests"]["/recommend"]["requests"], state["requests"]["/recommend"]["errors"]) == (2, 1)
+
+
+def test_models_are_swapped_without_losing_a_request(
+    released: Live, url: str, folder_store: Store, make_candidate: Make, make_release: Callable[..., Any]
+) -> None:
+    stop, seen, failed = threading.Event(), [], []
+
+    def ask() -> None:
+        session = requests.Session()
+        while not stop.is_set():
+            answer = session.post(f"{url}/recommend", json={"user": "u003", "k": 3}, timeout=5)
+            (seen if answer.ok else failed).append(answer.json().get("version"))
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for version in (2, 3, 4):
+        make_release(folder_store, make_candidate(folder_store, f"run-{version}"), version)
+        wait_for(released, version)
+    threading.Event().wait(0.2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert sorted(set(seen)) == [1, 2, 3, 4]
+
+
+def test_a_broken_release_leaves_the_old_model_answering(
+    released: Live, url: str, folder_store: Store, make_candidate: Make, make_release: Callable[..., Any]
+) -> None:
+    made = make_candidate(folder_store, "run-2")
+    folder_store.models.put(f"{made.path}/factors/item_factors.npy", b"damaged")
+    make_release(folder_store, made, 2)
+    for _ in range(100):
+        if "has changed" in released.problem:
+            break
+        threading.Event().wait(0.05)
+    assert "has changed" in requests.get(f"{url}/state", timeout=5).json()["problem"]
+    assert post(f"{url}/recommend", {"user": "u003"}).json()["version"] == 1
