@@ -64,6 +64,11 @@ def test_steps_run_once_on_request_and_services_stay(own: dict[str, dict[str, An
             assert service["restart"] == "no"
 
 
+def test_another_run_changes_the_steps_and_no_service(text: str, services: dict[str, dict[str, Any]]) -> None:
+    other = yaml.safe_load(with_defaults(text.replace("${RUN:-}", "another")))["services"]
+    assert {name for name in services if services[name] != other[name]} == set(services) - LONG_RUNNING - {"minio"}
+
+
 def test_every_service_is_hardened_and_has_places_to_write(services: dict[str, dict[str, Any]]) -> None:
     for name, service in services.items():
         assert service["read_only"] is True, name
