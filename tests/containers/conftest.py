@@ -78,10 +78,16 @@ def container(engine: str, image: Callable[[str], str]) -> Run:
     return run
 
 
-@pytest.fixture
-def volume(engine: str) -> Iterator[str]:
-    """A fresh named volume."""
-    name = f"recommender-test-{uuid.uuid4().hex[:12]}"
-    subprocess.run([engine, "volume", "create", name], capture_output=True, check=True)
-    yield name
-    subprocess.run([engine, "volume", "rm", "--force", name], capture_output=True, check=True)
+@pytest.fixture(scope="module")
+def fresh_volume(engine: str) -> Iterator[Callable[[], str]]:
+    """Makes named volumes, which go at the end."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"recommender-test-{uuid.uuid4().hex[:12]}")
+        subprocess.run([engine, "volume", "create", made[-1]], capture_output=True, check=True)
+        return made[-1]
+
+    yield make
+    for name in made:
+        subprocess.run([engine, "volume", "rm", "--force", name], capture_output=True, check=True)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+import requests
 
 pytestmark = pytest.mark.containers
 
@@ -153,40 +154,118 @@ def figures(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
 
 
-def test_the_steps_take_purchases_to_a_release_one_container_after_the_other(container: Run, volume: str) -> None:
-    # What they share is the volume; each is hardened, and none has a network.
-    options = (*HARDENED, *WRITABLE, f"--volume={volume}:/store", "--env=RUN=first")
+@pytest.fixture(scope="module")
+def options(fresh_volume: Callable[[], str]) -> tuple[str, ...]:
+    """A store that the steps below share; each of them is hardened, and none has a network."""
+    return (*HARDENED, *WRITABLE, f"--volume={fresh_volume()}:/store", "--env=RUN=first")
 
-    published = figures(container("data-publish", "--source", "demo:", options=options))
-    snapshot = published["snapshot"]
-    assert published["new"] == "true"
 
-    planned = figures(container("plan", "--snapshot", snapshot, options=options))
-    assert planned["train"] == "true"
-    for model in json.loads(planned["models"]):
-        trained = figures(container("train", "--snapshot", snapshot, "--model", model, options=options))
-        assert trained["candidate"] == f"candidates/first/{model}"
+@pytest.fixture(scope="module")
+def released(container: Run, options: tuple[str, ...]) -> dict[str, str]:
+    """What the steps said, from purchases to a release, one container after the other."""
+    said = figures(container("data-publish", "--source", "demo:", options=options))
+    at = ("--snapshot", said["snapshot"])
+    said |= figures(container("plan", *at, options=options))
+    for model in json.loads(said["models"]):
+        said |= figures(container("train", *at, "--model", model, options=options))
+    said |= figures(container("evaluate", *at, options=options))
+    said |= figures(container("model-publish", options=options))
+    return said
 
-    judged = figures(container("evaluate", "--snapshot", snapshot, options=options))
-    assert judged["promote"] == "true"
-    assert judged["winner"] == "candidates/first/als"
 
-    released = figures(container("model-publish", options=options))
-    assert (released["version"], released["candidate"]) == ("1", "candidates/first/als")
+def test_the_steps_take_purchases_to_a_release(released: dict[str, str]) -> None:
+    assert released["new"] == "true"
+    assert json.loads(released["models"]) == ["popularity", "als"]
+    assert released["promote"] == "true"
+    assert released["winner"] == released["candidate"] == "candidates/first/als"
+    assert released["version"] == "1"
 
+
+def test_the_same_purchases_are_the_same_snapshot_in_another_container(
+    container: Run, options: tuple[str, ...], released: dict[str, str]
+) -> None:
+    again = figures(container("data-publish", "--source", "demo:", options=options))
+    assert (again["snapshot"], again["new"]) == (released["snapshot"], "false")
+
+
+def test_everybody_gets_predictions_of_the_release(
+    container: Run, options: tuple[str, ...], released: dict[str, str]
+) -> None:
     predicted = figures(container("batch-predict", "--shards", "2", options=options))
-    assert predicted["users"] == published["users"]
+    assert predicted["users"] == released["users"]
 
-    removed = figures(container("cleanup", "--min-age-days", "0", options=options))
-    assert removed["removed"] == "0", "all there is belongs to what is live"
+
+def test_cleanup_and_the_report_of_the_run_leave_the_release_alone(
+    container: Run, options: tuple[str, ...], released: dict[str, str]
+) -> None:
+    assert figures(container("cleanup", "--min-age-days", "0", options=options))["removed"] == "0"
     reported = figures(container("run-report", "--workflow", "retrain", "--status", "Succeeded", options=options))
     assert reported["report"].endswith("runs/first.json")
 
-    again = figures(container("data-publish", "--source", "demo:", options=options))
-    assert (again["snapshot"], again["new"]) == (snapshot, "false")
+
+def test_slot_sync_mirrors_the_slot_of_the_release(
+    container: Run, options: tuple[str, ...], released: dict[str, str]
+) -> None:
+    sync = ("--slot", released["slot"], "--folder", "/outputs/model", "--poll-seconds", "0")
+    script = f"python -m steps.slot_sync {' '.join(sync)} && find /outputs/model -name saved_model.pb"
+    done = container("slot-sync", "-c", script, options=("--entrypoint=sh", *options))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "/outputs/model/1/saved_model.pb\n"
 
 
-def test_outputs_are_left_for_the_engine_that_mounts_their_folder(container: Run, volume: str) -> None:
+@pytest.mark.parametrize(
+    ("server", "port", "path", "expected"),
+    [
+        ("serve", 8080, "/readyz", '"version":1'),
+        ("slot-server", 8501, "/v1/models/recommender/versions/1", '"AVAILABLE"'),
+    ],
+)
+def test_a_server_answers_through_its_port_and_stops_when_told(
+    engine: str,
+    image: Callable[[str], str],
+    options: tuple[str, ...],
+    released: dict[str, str],
+    server: str,
+    port: int,
+    path: str,
+    expected: str,
+) -> None:
+    def call(*arguments: str) -> str:
+        return subprocess.run(
+            [engine, *arguments], capture_output=True, text=True, check=True, timeout=60
+        ).stdout.strip()
+
+    bridged = [option for option in options if not option.startswith("--network")]
+    name = call("run", "--detach", *bridged, f"--publish=127.0.0.1::{port}", image(server))
+    try:
+        address = f"http://{call('port', name, str(port))}{path}"
+        assert expected in answer(address, seconds=30)
+        began = time.monotonic()
+        call("stop", "--time=30", name)
+        assert time.monotonic() - began < 10, "it was killed instead"
+        assert call("inspect", "--format", "{{.State.ExitCode}}", name) in ("0", "130")
+    finally:
+        subprocess.run([engine, "rm", "--force", "--volumes", name], capture_output=True, check=False)
+
+
+def answer(address: str, seconds: float) -> str:
+    """What the address answers once it answers well, or its last word."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            found = requests.get(address, timeout=5)
+            if found.ok or time.monotonic() > until:
+                return found.text
+        except requests.ConnectionError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.2)
+
+
+def test_outputs_are_left_for_the_engine_that_mounts_their_folder(
+    container: Run, fresh_volume: Callable[[], str]
+) -> None:
+    volume = fresh_volume()
     options = (*HARDENED, "--tmpfs=/tmp", "--tmpfs=/store", f"--volume={volume}:/outputs")
     done = container("data-publish", "--source", "demo:users=60,items=30", options=options)
     assert done.returncode == 0, done.stderr
