@@ -6,12 +6,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from workflows import catalog, here, settings
+from workflows import catalog, here, rules, settings
 from workflows.catalog import Manifest
+from workflows.cluster.contract import ClusterError
 from workflows.runner.record import Run, RunError
 from workflows.runner.session import Engine
 from workflows.runner.support import UnsupportedError
 from workflows.runner.walk import InputError
+
+REFUSALS = (
+    catalog.UnknownNameError, settings.SettingsError, rules.RuleError, RunError, UnsupportedError, InputError,
+    ClusterError,
+)  # fmt: skip
 
 
 class Refused(Exception):  # noqa: N818 (it is an answer, not a fault)
@@ -22,7 +28,7 @@ def run(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
 
     try:
         return dispatch(flags, parameters)
-    except (catalog.UnknownNameError, settings.SettingsError, RunError, UnsupportedError, InputError) as error:
+    except REFUSALS as error:
         raise Refused(str(error)) from error
 
 
@@ -38,7 +44,8 @@ def dispatch(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
     if flags.on == "argo":
         from workflows.argo import submit
 
-        return submit(manifest, parameters, namespace=flags.namespace, follow=flags.watch is not False)
+        follow = flags.watch is not False
+        return submit(manifest, parameters, namespace=flags.namespace, follow=follow, scheduled=flags.scheduled_time)
     return run_here(flags, manifest, parameters)
 
 
@@ -49,9 +56,9 @@ def run_here(flags: argparse.Namespace, manifest: Manifest, parameters: dict[str
 
         chosen = options(flags.engine or "", flags.network, flags.volume)
         DockerEngine.check_images(chosen, manifest)
-        opened = here.begin(runs, manifest, parameters, engine="docker", options=chosen)
+        opened = here.begin(runs, manifest, parameters, engine="docker", options=chosen, scheduled=flags.scheduled_time)
     else:
-        opened = here.begin(runs, manifest, parameters, engine="local")
+        opened = here.begin(runs, manifest, parameters, engine="local", scheduled=flags.scheduled_time)
     return go(flags, opened)
 
 

@@ -65,6 +65,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("-o", "--output", choices=("yaml",), help="print the workflow for Argo instead of running it")
     found.add_argument("--argo", default="4.1", metavar="VERSION", help="with -o: the Argo to write for (3.3 to 4.1)")
     found.add_argument(
+        "--scheduled-time",
+        default="",
+        metavar="TIME",
+        help="run as if a schedule had fired then, as 2026-11-01T02:15:00Z",
+    )
+    found.add_argument(
         "--watch",
         action=argparse.BooleanOptionalAction,
         default=None,

@@ -1,0 +1,109 @@
+"""What `deploy.py` does once its flags are read: render, validate, apply, suspend, backfill, or fire here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from cron import backfill, local
+from cron.expression import ScheduleError
+from cron.schedules import Cron, build, chosen, find
+from workflows import catalog, render, rules
+from workflows.catalog import Manifest
+from workflows.cluster.contract import ClusterError
+from workflows.cluster.kubectl import Kubectl
+
+
+class Refused(Exception):  # noqa: N818 (it is an answer, not a fault)
+    """What was asked for cannot be done; the message is one sentence for the person who asked."""
+
+
+def run(flags: argparse.Namespace) -> int:
+    try:
+        return dispatch(flags)
+    except (ScheduleError, ClusterError, catalog.UnknownNameError, rules.RuleError) as error:
+        raise Refused(str(error)) from error
+
+
+def dispatch(flags: argparse.Namespace) -> int:
+    if flags.suspend or flags.resume:
+        return pause(flags)
+    crons = chosen(pairs("--schedule", flags.schedule), flags.timezone, pairs("-p", flags.parameter))
+    manifests = objects(crons, flags.argo)
+    if flags.command == "backfill":
+        return past(flags, crons)
+    if flags.output:
+        sys.stdout.write(render.to_yaml(manifests))
+        return 0
+    if flags.on == "local":
+        return local.fire(crons, Console(stderr=True))
+    cluster = kubectl(flags.namespace)
+    cluster.check()
+    console = Console(stderr=True)
+    for manifest in manifests:
+        cluster.apply(manifest)
+        console.print(f"{manifest['kind']} {manifest['metadata']['name']} applied", markup=False, highlight=False)
+    return 0
+
+
+def objects(crons: Sequence[Cron], version: str = "4.1") -> list[Manifest]:
+    """Every template, then every schedule, checked together and written for one version of Argo."""
+    templates = [catalog.build(name) for name in catalog.DESCRIPTIONS]
+    by_name = {template["metadata"]["name"]: template for template in templates}
+    for cron in crons:
+        catalog.check_parameters(by_name[cron.workflow], dict(cron.parameters))
+    manifests = [*templates, *(build(cron) for cron in crons)]
+    rules.must_hold(manifests)
+    return [render.for_version(manifest, version) for manifest in manifests]
+
+
+def pause(flags: argparse.Namespace) -> int:
+    """Suspends or resumes on the cluster; a patch, for applying the whole object would lose its status."""
+    if flags.on == "local":
+        raise Refused("--suspend and --resume are for a cluster; on this machine, stop deploy.py with Ctrl-C")
+    if flags.suspend and flags.resume:
+        raise Refused("give --suspend or --resume, not both")
+    name = find(flags.suspend or flags.resume).name
+    cluster = kubectl(flags.namespace)
+    cluster.check()
+    patch = '{"spec":{"suspend":%s}}' % ("true" if flags.suspend else "false")
+    cluster.must(["patch", "cronworkflow", name, "--type", "merge", "--patch", patch])
+    Console(stderr=True).print(f"{name} {'suspended' if flags.suspend else 'resumed'}")
+    return 0
+
+
+def past(flags: argparse.Namespace, crons: Sequence[Cron]) -> int:
+    if not (flags.name and flags.first and flags.last):
+        raise Refused("backfill needs a schedule and its dates: backfill NAME --from 2026-11-01 --to 2026-11-07")
+    name = find(flags.name).name
+    cron = next(one for one in crons if one.name == name)
+    moments = backfill.moments(cron, flags.first, flags.last)
+    console = Console(stderr=True)
+    if flags.dry_run:
+        for moment in moments:
+            console.print(f"{cron.workflow} as of {backfill.stamp(moment)}", markup=False, highlight=False)
+        return 0
+    if flags.on == "local":
+        return backfill.here(cron, moments, console)
+    cluster = kubectl(flags.namespace)
+    cluster.check()
+    cluster.apply(render.for_version(catalog.build(cron.workflow), flags.argo))
+    return backfill.on_cluster(cluster, cron, moments, console)
+
+
+def kubectl(namespace: str) -> Kubectl:
+    return Kubectl(namespace or os.environ.get("ARGO_NAMESPACE", "").strip())
+
+
+def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise Refused(f"{flag} {text}: write NAME=VALUE")
+        found[name] = value
+    return found

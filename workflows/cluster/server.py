@@ -1,0 +1,141 @@
+"""The cluster through an Argo Server, with Hera's service and two streams that it lacks: watch and logs."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import pydantic
+import requests
+from hera.exceptions import HeraException, NotFound
+from hera.workflows import WorkflowsService
+from hera.workflows import models as m
+
+from workflows.cluster.contract import ClusterError, Manifest, Say, finished
+
+PATIENCE = 60.0
+PAUSE = 1.0
+
+
+def address(environ: Mapping[str, str]) -> str:
+    """The server's URL, from the variables that the argo command reads too."""
+    host = environ["ARGO_SERVER"].strip()
+    if "://" not in host:
+        secure = environ.get("ARGO_SECURE", "true").strip().lower() not in ("false", "0", "no")
+        host = f"{'https' if secure else 'http'}://{host}"
+    base = environ.get("ARGO_BASE_HREF", "").strip().strip("/")
+    # Without the slash at the end, joining addresses would drop the last part of the path.
+    return f"{host.rstrip('/')}/{base}/" if base else f"{host.rstrip('/')}/"
+
+
+class Server:
+    """Applies, submits and follows through the REST API of an Argo Server."""
+
+    def __init__(
+        self, namespace: str = "", environ: Mapping[str, str] | None = None, patience: float = PATIENCE
+    ) -> None:
+        given = os.environ if environ is None else environ
+        self.patience = patience
+        self.namespace = namespace or given.get("ARGO_NAMESPACE", "").strip() or "default"
+        insecure = given.get("ARGO_INSECURE_SKIP_VERIFY", "").strip().lower() in ("true", "1", "yes")
+        self.service = WorkflowsService(
+            host=address(given),
+            token=given.get("ARGO_TOKEN", "").strip() or None,
+            namespace=self.namespace,
+            verify_ssl=not insecure,
+        )
+
+    def check(self) -> None:
+        try:
+            self.service.get_info()
+        except (HeraException, requests.RequestException, pydantic.ValidationError) as error:
+            raise ClusterError(f"the Argo Server at {self.service.host} does not answer: {sentence(error)}") from error
+
+    def apply(self, manifest: Manifest) -> None:
+        template = m.WorkflowTemplate.model_validate(manifest)
+        name = manifest["metadata"]["name"]
+        try:
+            try:
+                there = self.service.get_workflow_template(name)
+            except NotFound:
+                self.service.create_workflow_template(m.WorkflowTemplateCreateRequest(template=template))
+                return
+            template.metadata.resource_version = there.metadata.resource_version
+            self.service.update_workflow_template(name, m.WorkflowTemplateUpdateRequest(name=name, template=template))
+        except (HeraException, requests.RequestException) as error:
+            raise ClusterError(f"the Argo Server refused WorkflowTemplate {name}: {sentence(error)}") from error
+
+    def start(self, manifest: Manifest) -> str:
+        metadata, spec = manifest["metadata"], manifest["spec"]
+        chosen = m.SubmitOpts(
+            name=metadata["name"],
+            parameters=[f"{p['name']}={p['value']}" for p in spec.get("arguments", {}).get("parameters", [])] or None,
+            labels=pairs(metadata.get("labels", {})) or None,
+            annotations=pairs(metadata.get("annotations", {})) or None,
+        )
+        template = spec["workflowTemplateRef"]["name"]
+        request = m.WorkflowSubmitRequest(
+            resource_kind="WorkflowTemplate", resource_name=template, submit_options=chosen, namespace=self.namespace
+        )
+        try:
+            return cast("str", self.service.submit_workflow(request).metadata.name)
+        except (HeraException, requests.RequestException, pydantic.ValidationError) as error:
+            raise ClusterError(f"the Argo Server did not start {template}: {sentence(error)}") from error
+
+    def watch(self, name: str) -> Iterator[dict[str, Any]]:
+        """The server ends a stream now and then, so it is opened again until the workflow has ended."""
+        path = f"workflow-events/{self.namespace}"
+        query = {"listOptions.fieldSelector": f"metadata.name={name}", "listOptions.resourceVersion": "0"}
+        silent = time.monotonic()
+        while True:
+            try:
+                for event in self.stream(path, query):
+                    silent = time.monotonic()
+                    if event.get("type") == "DELETED":
+                        raise ClusterError(f"workflow {name} was deleted while it was followed")
+                    yield event["object"]
+                    if finished(event["object"]):
+                        return
+            except (requests.RequestException, ValueError) as error:
+                if time.monotonic() - silent > self.patience:
+                    raise ClusterError(
+                        f"the Argo Server has not answered for {self.patience:.0f} s: {sentence(error)}"
+                    ) from error
+            time.sleep(PAUSE)
+
+    def logs(self, name: str, say: Say) -> None:
+        query = {"logOptions.container": "main", "logOptions.follow": "true"}
+        for entry in self.stream(f"workflows/{self.namespace}/{name}/log", query):
+            say(entry.get("podName", ""), entry.get("content", ""))
+
+    def stream(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        """One JSON object a line, each inside a `result`; Hera reads the whole body as one object, and fails."""
+        headers = {"Authorization": self.service.token} if self.service.token else {}
+        with self.service.session.get(
+            f"{self.service.host.rstrip('/')}/api/v1/{path}",
+            params=dict(query),
+            headers=headers,
+            stream=True,
+            verify=self.service.verify_ssl,
+            timeout=(10, None),
+        ) as answer:
+            answer.raise_for_status()
+            for line in answer.iter_lines():
+                if not line:
+                    continue
+                message = json.loads(line.removeprefix(b"data: "))
+                if "error" in message:
+                    raise ValueError(str(message["error"].get("message", message["error"])))
+                yield message["result"]
+
+
+def pairs(values: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in values.items())
+
+
+def sentence(error: Exception) -> str:
+    """The first line of an error that may hold a whole page."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

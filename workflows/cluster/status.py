@@ -1,0 +1,117 @@
+"""Reads the nodes of a Workflow's status into the tree that the local runner shows too."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from workflows.runner.tree import Node, Phase, Tree
+
+LEAVES = ("Pod", "Retry", "Skipped", "Suspend", "HTTP", "Plugin")
+
+
+def nodes(workflow: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The nodes by id; those of a big workflow are compressed, or kept elsewhere and then not known here."""
+    status = workflow.get("status", {})
+    packed = status.get("compressedNodes")
+    if not packed:
+        return status.get("nodes") or {}
+    try:
+        found: dict[str, Mapping[str, Any]] = json.loads(gzip.decompress(base64.b64decode(packed)))
+    except (OSError, ValueError):
+        return {}  # another compression, which Argo 4.1 may be set to: the phase still shows
+    return found
+
+
+def read(workflow: Mapping[str, Any]) -> Tree:
+    """The tree of a Workflow as it is now."""
+    name = workflow["metadata"]["name"]
+    status = workflow.get("status", {})
+    tree = Tree(name)
+    root = tree.root
+    root.phase = phase(status)
+    root.message = status.get("message", "")
+    found = nodes(workflow)
+    retried = attempts(found)
+    made: dict[str, Node] = {}
+    for key, raw in sorted(found.items(), key=lambda pair: (pair[1].get("startedAt") or "", pair[1]["name"])):
+        if key in retried or raw["name"] == name:
+            continue
+        made[key] = node(raw, name, found)
+    for key, one in made.items():
+        parent = parent_of(key, found)
+        if parent in made:
+            made[parent].children.append(one)
+        elif one.path == "onExit":
+            tree.roots.append(one)
+        else:
+            root.children.append(one)
+    return tree
+
+
+def attempts(found: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Ids of the nodes that are one attempt of a Retry node, which stands for them."""
+    names = {raw["name"] for raw in found.values() if raw.get("type") == "Retry"}
+    return {key for key, raw in found.items() if raw["name"].rpartition("(")[0] in names and raw["name"].endswith(")")}
+
+
+def parent_of(key: str, found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A fan-out's item belongs to its group; everything else to the DAG around it."""
+    raw = found[key]
+    for other, candidate in found.items():
+        if candidate.get("type") == "TaskGroup" and other != key and raw["name"].startswith(candidate["name"] + "("):
+            return other
+    return str(raw.get("boundaryID", ""))
+
+
+def node(raw: Mapping[str, Any], workflow: str, found: Mapping[str, Mapping[str, Any]]) -> Node:
+    one = Node(
+        path=raw["name"].removeprefix(f"{workflow}."),
+        name=raw.get("displayName") or raw["name"],
+        template=raw.get("templateName", ""),
+        leaf=raw.get("type") in LEAVES,
+        phase=phase(raw),
+        message=raw.get("message", ""),
+        outputs={p["name"]: str(p.get("value", "")) for p in raw.get("outputs", {}).get("parameters", [])},
+    )
+    if one.path == "onExit" or raw["name"] == f"{workflow}.onExit":
+        one.name = "onExit"
+    if raw.get("type") == "Retry":
+        one.attempts = len([child for child in raw.get("children", []) if child in found])
+    elif raw.get("type") == "Pod":
+        one.attempts = 1
+    began, ended = seconds(raw.get("startedAt")), seconds(raw.get("finishedAt"))
+    if began:
+        one.seconds = max(0.0, (ended or time.time()) - began)
+        one.started = time.monotonic() - max(0.0, time.time() - began)
+    return one
+
+
+def phase(holder: Mapping[str, Any]) -> Phase:
+    try:
+        return Phase(holder.get("phase") or "Pending")
+    except ValueError:
+        return Phase.PENDING
+
+
+def seconds(text: str | None) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC).timestamp() if text else 0.0
+
+
+def pod_names(workflow: Mapping[str, Any]) -> dict[str, str]:
+    """What to call each pod in a log: its step's name. Pods are named after the workflow, the template and the
+    node's id."""
+    found = {}
+    name = workflow["metadata"]["name"]
+    for key, raw in nodes(workflow).items():
+        if raw.get("type") == "Pod":
+            number = key.rpartition("-")[2]
+            label = raw.get("displayName") or raw["name"]
+            found[key] = label
+            found[f"{name}-{raw.get('templateName', '')}-{number}"] = label
+    return found
