@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steps.runtime.errors import UsageError
+from steps.runtime.flags import number, whole_number
 from steps.runtime.program import Parser, Step, main
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def understood(step: Step) -> Request:
         rule=Rule.parse(flags.split or "auto"),
         event_weights=event_weights(flags.event_weights),
         max_rejects=_share(flags.max_rejects or "0.01"),
-        seed=_seed(flags.seed or "7"),
+        seed=whole_number("--seed", flags.seed or "7"),
         source=Source.parse(
             flags.source or "demo:",
             Columns.parse(flags.columns),
@@ -168,17 +167,9 @@ def report(step: Step, published: Published) -> None:
 
 def _share(text: str) -> float:
     """0.01 or 1%."""
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)(%?)", text.replace(" ", ""))
-    share = float(found[1]) / (100 if found[2] else 1) if found else -1.0
-    if not 0 <= share <= 1:
-        raise UsageError(f"--max-rejects is {text!r}: it is a share between 0 and 1, such as 0.01 or 1%")
-    return share
-
-
-def _seed(text: str) -> int:
-    if not re.fullmatch(r"\d{1,18}", text.strip()):
-        raise UsageError(f"--seed is {text!r}: it is a whole number, 0 or more")
-    return int(text)
+    percent = text.strip().endswith("%")
+    share = number("--max-rejects", text.strip().removesuffix("%"), 0, 100 if percent else 1)
+    return share / 100 if percent else share
 
 
 if __name__ == "__main__":

@@ -387,6 +387,8 @@ def _too_many(read: _Read, bad: Places, max_rejects: float) -> str:
         value = "" if row["value"] is None else f": {row['value']!r}"
         causes.append(f"{counts[number]} × {sentence} (as in row {row['row']} of {row['file']}{value})")
     share = f"{100 * len(bad) / len(read.mark):.3g} %"
+    if any(reasons[number] in UNREAD_TIME for number in commonest):
+        causes.append(f"times that can be read are {times.FORMATS}")
     return (
         f"{len(bad)} of {len(read.mark)} rows ({share}) cannot be used, "
         f"and --max-rejects allows {100 * max_rejects:g} %: {'; '.join(causes)}"

@@ -88,22 +88,36 @@ class Options:
         return "demo:" + ",".join(f"{one.name}={getattr(self, one.name)}" for one in fields(self))
 
 
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The products of the shop."""
+
+    group: Numbers
+    """The taste group of each product, ascending: the products of a group are neighbours."""
+    begins: Numbers
+    """The first day on which a product is sold."""
+    ends: Numbers
+    """The first day on which it is no longer sold."""
+    season: Numbers
+    """The day of the year around which a product sells; -1 for one that sells all year."""
+    appeal: npt.NDArray[np.float64]
+    """How much it sells beside the others of its group."""
+
+
 @dataclass(frozen=True)
 class Shop:
     """The truth behind the purchases, for tests: who likes what, and when a product is sold."""
 
-    group_of_item: npt.NDArray[np.int64]
-    """Ascending: the products of a group are neighbours."""
-    first_group: npt.NDArray[np.int64]
-    second_group: npt.NDArray[np.int64]
-    begins: npt.NDArray[np.int64]
-    """The first day on which a product is sold."""
-    ends: npt.NDArray[np.int64]
-    season: npt.NDArray[np.int64]
-    """The day of the year around which a seasonal product sells; -1 for one that sells all year."""
-    user: npt.NDArray[np.int64]
-    item: npt.NDArray[np.int64]
-    day: npt.NDArray[np.int64]
+    products: Catalogue
+    first_group: Numbers
+    """The group that each user buys most from."""
+    second_group: Numbers
+    user: Numbers
+    item: Numbers
+    day: Numbers
 
 
 def read(options: Options) -> Found:
@@ -115,55 +129,48 @@ def read(options: Options) -> Found:
         {
             "user": users.gather(shop.user),
             "item": items.gather(shop.item),
-            "time": (FIRST_DAY + shop.day * DAY + seconds),
+            "time": FIRST_DAY + shop.day * DAY + seconds,
         }
     )
-    catalogue = pl.DataFrame(
-        {
-            "id": items,
-            "name": _names(shop.group_of_item),
-            "category": [GROUPS[group][0] for group in shop.group_of_item],
-        }
-    )
-    return Found(str(options), (Part("demo", rows.lazy()),), pl.DataFrame({"id": users}), catalogue)
+    category = pl.Series([name for name, _ in GROUPS]).gather(shop.products.group)
+    listed = pl.DataFrame({"id": items, "name": _names(shop.products.group), "category": category})
+    return Found(str(options), (Part("demo", rows.lazy()),), pl.DataFrame({"id": users}), listed)
 
 
 def generate(options: Options) -> Shop:
     """Draws the shop; the same options give the same shop on every machine."""
     rng = np.random.default_rng([options.seed, 0])
     groups = min(options.groups, options.items)
-    group_of_item = np.sort(np.concatenate([np.arange(groups), rng.integers(0, groups, options.items - groups)]))
-    begins, ends, season = _lifetimes(rng, options)
-    appeal = np.exp(0.7 * rng.standard_normal(options.items))
-
+    products = _products(rng, options, groups)
     liking = rng.dirichlet(np.full(groups, 8.0))
     first = rng.choice(groups, options.users, p=liking)
     second = rng.choice(groups, options.users, p=liking)
+
     user = _buyers(rng, options)
     day = _days(rng, options, user)
-    source = rng.random(len(user))
+    taste = rng.random(len(user))
     anything = rng.choice(groups, len(user), p=liking)
-    group = np.where(source < MAIN, first[user], np.where(source < MAIN + SECOND, second[user], anything))
+    group = np.where(taste < MAIN, first[user], np.where(taste < MAIN + SECOND, second[user], anything))
 
     order = np.lexsort((user, day))
-    user, day, group = user[order], day[order], group[order]
-    item = _choose(rng, options, group_of_item, group, day, appeal, begins, ends, season)
-    _repeat_some(rng, user, item)
-    return Shop(group_of_item, first, second, begins, ends, season, user, item, day)
+    user, day = user[order], day[order]
+    item = _choose(rng, options.days, products, group[order], day)
+    return Shop(products, first, second, user, _with_repeats(rng, user, item), day)
 
 
-def _lifetimes(
-    rng: np.random.Generator, options: Options
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _products(rng: np.random.Generator, options: Options, groups: int) -> Catalogue:
     fate = rng.random(options.items)
     moment = rng.integers(0, options.days, options.items)
-    begins = np.where(fate < NEW, moment, 0)
-    ends = np.where(fate > 1 - DYING, moment + 1, options.days)
-    season = np.where(rng.random(options.items) < SEASONAL, rng.integers(0, 365, options.items), -1)
-    return begins, ends, season
+    return Catalogue(
+        group=np.sort(np.concatenate([np.arange(groups), rng.integers(0, groups, options.items - groups)])),
+        begins=np.where(fate < NEW, moment, 0),
+        ends=np.where(fate > 1 - DYING, moment + 1, options.days),
+        season=np.where(rng.random(options.items) < SEASONAL, rng.integers(0, 365, options.items), -1),
+        appeal=np.exp(0.7 * rng.standard_normal(options.items)),
+    )
 
 
-def _buyers(rng: np.random.Generator, options: Options) -> npt.NDArray[np.int64]:
+def _buyers(rng: np.random.Generator, options: Options) -> Numbers:
     """The user of each purchase: some buy much, most buy little, and everybody buys once where that can be."""
     total = options.purchases or PER_USER * options.users
     once = np.arange(min(options.users, total))
@@ -172,51 +179,47 @@ def _buyers(rng: np.random.Generator, options: Options) -> npt.NDArray[np.int64]
     return np.concatenate([once, np.minimum(more, options.users - 1)])
 
 
-def _days(rng: np.random.Generator, options: Options, user: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _days(rng: np.random.Generator, options: Options, user: Numbers) -> Numbers:
     """Users join during the first three quarters, and stay."""
     joins = rng.random(options.users) ** 2 * 0.75
     day = (joins[user] + rng.random(len(user)) * (1 - joins[user])) * options.days
     return np.minimum(day.astype(np.int64), options.days - 1)
 
 
-def _choose(
-    rng: np.random.Generator,
-    options: Options,
-    group_of_item: npt.NDArray[np.int64],
-    group: npt.NDArray[np.int64],
-    day: npt.NDArray[np.int64],
-    appeal: npt.NDArray[np.float64],
-    begins: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-    season: npt.NDArray[np.int64],
-) -> npt.NDArray[np.int64]:
+def _choose(rng: np.random.Generator, days: int, products: Catalogue, group: Numbers, day: Numbers) -> Numbers:
     """An item of the wanted group for each purchase, by what is sold in that week; `day` ascends."""
-    edges = np.searchsorted(group_of_item, np.arange(group_of_item[-1] + 2))
+    edges = np.searchsorted(products.group, np.arange(products.group[-1] + 2))
     item = np.empty(len(group), np.int64)
     draw = rng.random(len(group))
-    for start in range(0, options.days, WEEK):
-        rows = slice(*np.searchsorted(day, [start, start + WEEK]))
-        middle = min(start + WEEK // 2, options.days - 1)
-        sold = (begins <= middle) & (middle < ends)
-        distance = np.abs((middle - season + 182) % 365 - 182)
-        in_season = np.where(season < 0, 1.0, np.exp(-((distance / 45) ** 2)) * 2)
-        # A group with nothing on sale still sells its remainders: the small constant keeps every sum positive.
-        weight = appeal * (sold * in_season + 1e-9)
-        below = np.concatenate([[0.0], np.cumsum(weight)])
-        low, high = below[edges[group[rows]]], below[edges[group[rows] + 1]]
-        found = np.searchsorted(below, low + draw[rows] * (high - low), side="right") - 1
-        item[rows] = np.clip(found, edges[group[rows]], edges[group[rows] + 1] - 1)
+    for start in range(0, days, WEEK):
+        week = slice(*np.searchsorted(day, [start, start + WEEK]))
+        # One table of sums serves all groups, because the products of a group are neighbours in it.
+        below = np.concatenate([[0.0], np.cumsum(_demand(products, min(start + WEEK // 2, days - 1)))])
+        first, last = edges[group[week]], edges[group[week] + 1]
+        wanted = below[first] + draw[week] * (below[last] - below[first])
+        item[week] = np.clip(np.searchsorted(below, wanted, side="right") - 1, first, last - 1)
     return item
 
 
-def _repeat_some(rng: np.random.Generator, user: npt.NDArray[np.int64], item: npt.NDArray[np.int64]) -> None:
+def _demand(products: Catalogue, day: int) -> npt.NDArray[np.float64]:
+    """How much each product sells on a day, relative to the others."""
+    sold = (products.begins <= day) & (day < products.ends)
+    distance = np.abs((day - products.season + 182) % 365 - 182)
+    in_season = np.where(products.season < 0, 1.0, 2 * np.exp(-((distance / 45) ** 2)))
+    # A group with nothing on sale still sells its remainders: the small constant keeps every sum positive.
+    return products.appeal * (sold * in_season + 1e-9)
+
+
+def _with_repeats(rng: np.random.Generator, user: Numbers, item: Numbers) -> Numbers:
     """People buy some things again: a few purchases become the user's previous one."""
     by_user = np.argsort(user, kind="stable")
     again = rng.random(len(user)) < REPEATED
     again[:1] = False
     again[1:] &= user[by_user][1:] == user[by_user][:-1]
     origin = np.maximum.accumulate(np.where(again, 0, np.arange(len(user))))
-    item[by_user] = item[by_user][origin]
+    result = np.empty_like(item)
+    result[by_user] = item[by_user][origin]
+    return result
 
 
 def _ids(letter: str, count: int) -> pl.Series:
@@ -224,7 +227,7 @@ def _ids(letter: str, count: int) -> pl.Series:
     return pl.Series("id", np.arange(count)).cast(pl.String).str.zfill(digits).str.replace("^", letter)
 
 
-def _names(group_of_item: npt.NDArray[np.int64]) -> list[str]:
+def _names(group_of_item: Numbers) -> list[str]:
     """Names that tell the group, and are different: "Amber Novel", later "Amber Novel 2"."""
     names, place = [], 0
     for number, group in enumerate(group_of_item):

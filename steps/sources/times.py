@@ -15,6 +15,7 @@ FORMATS = (
     "seconds, milli-, micro- or nanoseconds since 1970, and 31/01/2024 where the dates show which number is the month"
 )
 
+YEARLY = r"^(\d{4})[/.-](\d{1,2})[/.-](\d{1,2})(\D.*)?$"
 DATE = r"^\d{4}-\d{2}-\d{2}$"
 COMPACT = r"^(?:19|20|21)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE]\+?\d+)?$"
@@ -126,15 +127,16 @@ def _year_first(text: pl.Expr, months_first: bool | None) -> pl.Expr:
     else:
         month = slashed[0] if months_first else slashed[1]
     day = pl.when(month == slashed[0]).then(slashed[1]).otherwise(slashed[0])
+    year, middle, last = (text.str.extract(YEARLY, place).str.zfill(2) for place in (1, 2, 3))
     return pl.coalesce(
-        _joined(text, DOTTED, dotted[1], dotted[0]),
-        _joined(text, SLASHED, month, day),
-        pl.when(~undecided(text)).then(text.str.replace(r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})", "${1}-${2}-${3}")),
+        _joined(text.str.extract(DOTTED, 3), dotted[1], dotted[0], text.str.extract(DOTTED, 4)),
+        _joined(text.str.extract(SLASHED, 3), month, day, text.str.extract(SLASHED, 4)),
+        _joined(year, middle, last, text.str.extract(YEARLY, 4).fill_null("")),
     )
 
 
-def _joined(text: pl.Expr, pattern: str, month: pl.Expr, day: pl.Expr) -> pl.Expr:
-    return pl.concat_str([text.str.extract(pattern, 3), month, day], separator="-") + text.str.extract(pattern, 4)
+def _joined(year: pl.Expr, month: pl.Expr, day: pl.Expr, rest: pl.Expr) -> pl.Expr:
+    return pl.concat_str([year, month, day], separator="-") + rest
 
 
 def _moment(text: pl.Expr) -> pl.Expr:
