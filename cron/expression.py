@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -81,7 +81,7 @@ class Schedule:
     """When something happens, in a timezone."""
 
     text: str
-    zone: ZoneInfo
+    zone: tzinfo
     minutes: frozenset[int]
     hours: frozenset[int]
     days: frozenset[int]
@@ -143,7 +143,9 @@ class Schedule:
                     yield found
 
 
-def zone(name: str) -> ZoneInfo:
+def zone(name: str) -> tzinfo:
+    if name in ("UTC", "Etc/UTC"):
+        return UTC  # known without the timezone files, which a small image may lack
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

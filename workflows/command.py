@@ -25,7 +25,6 @@ class Refused(Exception):  # noqa: N818 (it is an answer, not a fault)
 
 
 def run(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
-
     try:
         return dispatch(flags, parameters)
     except REFUSALS as error:

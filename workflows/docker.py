@@ -13,13 +13,11 @@ from typing import Any
 from workflows.runner.process import Launch
 from workflows.runner.record import Run
 from workflows.runner.session import Place
-from workflows.settings import OTHERS, PLACE, SettingsError, store_folder
+from workflows.settings import MOUNTED_STORE, OTHERS, PLACE, SettingsError, store_folder
 from workflows.templates import USER
 
 ENGINES = ("docker", "podman")
-STORE = "/store"
 LABEL = "recommender.run"
-STORE_MOUNTED = f"file:{STORE}"
 
 
 def options(engine: str, network: str, volumes: Sequence[str]) -> dict[str, str]:
@@ -121,12 +119,13 @@ class DockerEngine:
             environment={**os.environ, **self.settings},
             folder=Path(self.run.request.folder),
             stop=[self.name, "rm", "--force", place.name],
+            measured=False,
         )
 
     def mounts(self, place: Place) -> list[str]:
         pairs = [f"{folder}:{mount}" for mount, folder in place.mounts.items()]
         if self.store is not None:
-            pairs.append(f"{self.store}:{STORE}")
+            pairs.append(f"{self.store}:{MOUNTED_STORE}")
         if self.settings.get("S3_CA_FILE"):
             pairs.append(f"{Path(self.settings['S3_CA_FILE']).absolute()}:{self.settings['S3_CA_FILE']}:ro")
         return [word for pair in (*pairs, *self.volumes) for word in ("--volume", pair)]
@@ -141,7 +140,7 @@ class DockerEngine:
                 words += ["--env", variable["name"]]
         for name in (*PLACE, *OTHERS):
             if name == "STORE" and self.store is not None:
-                words += ["--env", f"STORE={STORE_MOUNTED}"]
+                words += ["--env", f"STORE=file:{MOUNTED_STORE}"]
             elif name in self.settings or name in os.environ:
                 words += ["--env", name]
         if "LOG_FORMAT" not in os.environ:

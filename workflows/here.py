@@ -69,8 +69,7 @@ def tell(run: Run, finished: Finished, progress: Console) -> int:
     tree = finished.tree
     progress.print(summary(tree))
     if finished.outcome.phase == "Succeeded" and not finished.interrupted:
-        outputs = {node.path: node.outputs for node in tree.leaves()}
-        results.show(Console(), run.request.workflow, outputs)
+        results.show(Console(), run.request.workflow, outside(run, tree))
         return 0
     if not finished.interrupted:
         for node in tree.leaves():
@@ -83,6 +82,18 @@ def tell(run: Run, finished: Finished, progress: Console) -> int:
     progress.print("Go on from where it stopped:", markup=False)
     progress.print(f"  {resume_command(run)}", markup=False, highlight=False, soft_wrap=True)
     return INTERRUPTED if finished.interrupted else 1
+
+
+def outside(run: Run, tree: Tree) -> dict[str, dict[str, str]]:
+    """The outputs by node; an address inside a container becomes the one outside."""
+    folder = settings.store_folder(run.request.settings["STORE"])
+    outputs = {node.path: dict(node.outputs) for node in tree.leaves()}
+    if run.request.engine == "docker" and folder is not None:
+        for found in outputs.values():
+            for name, value in found.items():
+                if value.startswith(f"{settings.MOUNTED_STORE}/"):
+                    found[name] = str(folder) + value.removeprefix(settings.MOUNTED_STORE)
+    return outputs
 
 
 def resume_command(run: Run) -> str:

@@ -13,7 +13,7 @@ from workflows.runner import expressions
 from workflows.runner.durations import seconds
 from workflows.runner.process import Child, Result, read_result
 from workflows.runner.record import Entry, digest
-from workflows.runner.session import Clock, Outcome, Place, Session, StoppedError
+from workflows.runner.session import Clock, Outcome, Place, Session
 from workflows.runner.substitution import substitute
 from workflows.runner.tree import Node, Phase
 
@@ -125,13 +125,10 @@ class Leaf:
             except OSError as error:
                 return Outcome(Phase.ERROR, message=f"cannot start: {error}"), Result(-1, 0.0, 0)
             result, late = self.wait(child, rendered, clock)
-        if session.stopped:
-            raise StoppedError("stopped")
-        if late:
-            return Outcome(Phase.FAILED, message=f"not done within {late}"), result
-        if result.code != 0:
-            return Outcome(Phase.FAILED, message=f"exit code {result.code}"), result
-        return self.collect(place), result
+        if result.code == 0:
+            return self.collect(place), result  # also if it was told to stop: what is done is done
+        session.check()
+        return Outcome(Phase.FAILED, message=f"not done within {late}" if late else f"exit code {result.code}"), result
 
     def wait(self, child: Child, rendered: Template, clock: Clock) -> tuple[Result, str]:
         """Waits for the child and its deadlines; also says which deadline ended it."""
@@ -156,7 +153,7 @@ class Leaf:
             result = child.wait()
         if timer:
             timer.cancel()
-        return result, (late[0] if late and result.code != 0 else "")
+        return result, (late[0] if late else "")
 
     def collect(self, place: Place) -> Outcome:
         """Reads the output files of a container that ended well."""
