@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING
 
 from steps.artifacts import candidate, names, records, release, verdict
 from steps.clients.object_store import Store, open_store
-from steps.models import families, metrics
+from steps.models import evaluation, families
+from steps.models.evaluation import Measured, Rules
 from steps.runtime.errors import BadDataError, UsageError
-from steps.runtime.flags import number, whole_number
+from steps.runtime.flags import whole_number
 from steps.runtime.program import Parser, Step, main
 
 if TYPE_CHECKING:
     from steps.artifacts.dataset import Dataset
     from steps.artifacts.report import Figures
     from steps.artifacts.verdict import Verdict
-    from steps.models.evaluation import HeldOut, Measured, Rules
+    from steps.models.evaluation import HeldOut
     from steps.models.factors import Factors
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def run(step: Step) -> None:
     flags, store = step.flags, open_store(step.settings)
     run_name = names.require_run(step.settings.run)
     models = families.parse_names(flags.models or "popularity,als")
-    rules = read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
+    rules = evaluation.read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
     most = whole_number("--max-users", flags.max_users or "50000", low=1)
     seed = whole_number("--seed", flags.seed or "7")
     found = {name: candidate.read(store.models, names.candidate(run_name, name)) for name in models}
@@ -73,26 +74,12 @@ def run(step: Step) -> None:
     step.output("sample", judged.sample)
 
 
-def read_rules(metric: str, tolerance: str, floor: str) -> Rules:
-    from steps.models.evaluation import Rules
-
-    name, k = metrics.parse(metric)
-    wanted = None
-    if floor:
-        text, equals, value = floor.partition("=")
-        if not equals:
-            raise UsageError(f"--min-metric is {floor!r}: write NAME@K=VALUE, such as recall@10=0.05")
-        wanted = (*metrics.parse(text), number("--min-metric", value, 0, 1))
-    return Rules(name, k, number("--tolerance", tolerance, 0, 1), wanted)
-
-
 def judge(
     step: Step, store: Store, found: dict[str, candidate.Candidate], rules: Rules, most: int, seed: int
 ) -> Verdict:
     """Measures everybody on the same users, decides, and writes figures, report and, last, the verdict."""
     from steps.artifacts import dataset, report
     from steps.artifacts.dataset import Split
-    from steps.models import evaluation
     from steps.models.popularity import Popularity
 
     with tempfile.TemporaryDirectory() as scratch:

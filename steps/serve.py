@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from contextlib import suppress
 
 from steps.clients.object_store import open_store
 from steps.runtime.flags import number, whole_number
@@ -32,18 +31,14 @@ def run(step: Step) -> None:
     seconds = number("--poll-seconds", flags.poll_seconds or "5", 0.01, 86_400)
     models = open_store(step.settings).models
 
-    import uvicorn
-
     from steps.serving.api import application
     from steps.serving.live import Live
-    from steps.serving.server import configure
+    from steps.serving.server import bind, in_foreground
 
-    with Live(models, seconds) as live:
-        log.info("serving on http://%s:%d, described at /docs", flags.host, port)
-        # After its graceful end the server passes the signal on; for a service that is a good end.
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(configure(application(live), flags.host, port)).run()
+    with bind(flags.host or "127.0.0.1", port) as bound, Live(models, seconds) as live:
+        log.info("serving on http://%s:%d, described at /docs", *bound.getsockname()[:2])
+        in_foreground(application(live), bound)
 
 
 if __name__ == "__main__":
-    sys.exit(main(parser(), run))
+    sys.exit(main(parser(), run, service=True))

@@ -55,4 +55,4 @@ def read_ports(text: str) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parser(), run))
+    sys.exit(main(parser(), run, service=True))

@@ -52,4 +52,4 @@ def run(step: Step) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(parser(), run))
+    sys.exit(main(parser(), run, service=True))

@@ -230,6 +230,7 @@ def _counts(purchases: pl.DataFrame, draft: Draft) -> dict[str, int]:
         "buyers": purchases["user"].n_unique(),
         "bought_items": purchases["item"].n_unique(),
         "pairs": _pairs(purchases, draft.items.height),
+        "repeated_rows": _repeated(purchases),
         "rejects": draft.rejects.height,
         **{split.name.lower(): int(splits[split]) for split in Split},
     }
@@ -239,6 +240,16 @@ def _pairs(purchases: pl.DataFrame, items: int) -> int:
     """Distinct (user, item) pairs; the purchases are ordered by user, so that sorting the keys is quick."""
     keys = purchases["user"].to_numpy().astype(np.int64) * items + purchases["item"].to_numpy()
     return len(np.unique(keys))
+
+
+def _repeated(purchases: pl.DataFrame) -> int:
+    """Rows that are the same as the one before in everything but the split; they are ordered, so that same ones meet."""
+    same = np.ones(max(purchases.height - 1, 0), bool)
+    for name in purchases.columns:
+        if name != "split":
+            values = purchases[name].to_numpy()
+            same &= values[1:] == values[:-1]
+    return int(same.sum())
 
 
 def _time_range(purchases: pl.DataFrame) -> dict[str, str] | None:

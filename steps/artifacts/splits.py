@@ -70,7 +70,7 @@ def divide(
         split = _by_time(rule.share, time)
     counts = np.bincount(split, minlength=len(Split))
     if not counts[Split.TRAIN] or not counts[Split.TEST]:
-        raise BadDataError(_why_not(rule, user, item, time))
+        raise BadDataError(_why_not(rule, user))
     return split
 
 
@@ -133,7 +133,7 @@ def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
-def _why_not(rule: Rule, user: Codes, item: Codes, time: Times | None) -> str:
+def _why_not(rule: Rule, user: Codes) -> str:
     if rule.kind == "time":
         return (
             f"--split {rule} cannot leave purchases for both training and testing: "

@@ -42,7 +42,10 @@ class FolderBucket(Bucket):
             for path in _files(folder):
                 key = path.relative_to(self.root).as_posix()
                 if key.startswith(prefix):
-                    stat = path.stat()
+                    try:
+                        stat = path.stat()
+                    except FileNotFoundError:  # deleted since the folder was read: it is not there
+                        continue
                     entries.append(Entry(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)))
         return sorted(entries, key=lambda entry: entry.key)
 

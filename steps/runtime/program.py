@@ -73,8 +73,13 @@ def add_common_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def main(parser: Parser, run: Callable[[Step], None], arguments: Sequence[str] | None = None) -> int:
-    """Runs one program and returns its exit code; every error of a user's making is one sentence on stderr."""
+def main(
+    parser: Parser, run: Callable[[Step], None], arguments: Sequence[str] | None = None, *, service: bool = False
+) -> int:
+    """Runs one program and returns its exit code; every error of a user's making is one sentence on stderr.
+
+    A service runs until it is told to stop: for it, that is a good end.
+    """
     started = time.perf_counter()
     name = parser.prog.rsplit(".", 1)[-1]
     signal.signal(signal.SIGTERM, _interrupt)
@@ -88,6 +93,9 @@ def main(parser: Parser, run: Callable[[Step], None], arguments: Sequence[str] |
         log.error("%s: %s", name, error)
         return error.code
     except KeyboardInterrupt:
+        if service:
+            log.info("%s: stopped", name)
+            return Exit.DONE
         log.error("%s: interrupted", name)
         return Exit.INTERRUPTED
     seconds, mebibytes = time.perf_counter() - started, peak_memory() / 2**20

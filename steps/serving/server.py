@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -10,38 +11,58 @@ from typing import Any
 
 import uvicorn
 
-from steps.runtime.errors import TryAgainError
+from steps.runtime.errors import TryAgainError, UsageError
 
 START_SECONDS = 15.0
 
 
-def configure(application: Any, host: str, port: int) -> uvicorn.Config:
-    return uvicorn.Config(
-        application,
-        host=host,
-        port=port,
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        timeout_graceful_shutdown=10,
+def bind(host: str, port: int) -> socket.socket:
+    """Takes the port before anything else is begun; 0 is any free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
+    return bound
+
+
+def server(application: Any) -> uvicorn.Server:
+    """Ends what it is answering before it stops, for at most ten seconds."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=10,
+        )
     )
+
+
+def in_foreground(application: Any, bound: socket.socket) -> None:
+    """Serves until the process is told to stop."""
+    server(application).run(sockets=[bound])
 
 
 @contextmanager
 def in_background(application: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """Serves while the block runs and yields the address."""
-    server = uvicorn.Server(configure(application, host, port))
-    thread = threading.Thread(target=server.run, daemon=True)
+    bound = bind(host, port)
+    running = server(application)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [bound]}, daemon=True)
     thread.start()
     until = time.monotonic() + START_SECONDS
-    while not server.started:
+    while not running.started:
         if not thread.is_alive() or time.monotonic() > until:
             raise TryAgainError(f"a server could not start on {host}:{port}")
         time.sleep(0.01)
-    bound = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield f"http://{host}:{bound}"
+        yield f"http://{host}:{bound.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        running.should_exit = True
         thread.join()
+        bound.close()

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from steps.artifacts import names, slots
-from steps.clients.object_store import Bucket, remove_folder
+from steps.clients.object_store import Bucket, ObjectMissingError, remove_folder
 from steps.models.factors import Factors, rows_of
 from steps.models.recommender import NOBODY
 from steps.models.signature import (
@@ -82,7 +82,7 @@ class Slot:
         while not self.stopped.is_set():
             try:
                 self.refresh()
-            except StepError as error:  # the store may be away for a while; what is loaded goes on answering
+            except (StepError, ObjectMissingError) as error:  # a store away or in motion; what is loaded goes on
                 log.warning("slot %s: %s", self.name, error)
             self.stopped.wait(seconds)
 
@@ -98,7 +98,7 @@ class Slot:
         self.states[newest.version] = "LOADING"
         try:
             self.loaded = self._load(newest)
-        except (StepError, OSError, ValueError) as error:
+        except (StepError, ObjectMissingError, OSError, ValueError) as error:
             # The state tells the publisher; the version before goes on answering.
             log.error("slot %s: version %d cannot be loaded: %s", self.name, newest.version, error)
             self.states[newest.version] = "END"

@@ -18,7 +18,8 @@ from steps.runtime.secret import Secret
 
 log = logging.getLogger(__name__)
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16
+"""As much as a break can lose: what has come of a chunk is dropped with it."""
 TIMEOUT = (10.0, 60.0)
 TRIES = 5
 PAUSE = 1.0

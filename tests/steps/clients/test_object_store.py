@@ -215,3 +215,18 @@ def test_a_folder_store_hands_out_files_without_copying(tmp_path: Path) -> None:
     (tmp_path / "source" / "a").write_text("a")
     records = bucket.upload(tmp_path / "source", "model")
     assert bucket.fetch("model", records, tmp_path / "cache") == tmp_path / "store" / "model"
+
+
+def test_a_listing_passes_over_what_is_deleted_while_it_is_read(bucket: Bucket) -> None:
+    keys = [f"slots/blue/1/{number}" for number in range(40)]
+
+    def churn(_: int) -> None:
+        for key in keys:
+            bucket.put(key, b"")
+        bucket.delete(keys)
+
+    with ThreadPoolExecutor(2) as pool:
+        churning = pool.map(churn, range(4))
+        for _ in range(60):
+            assert all(entry.key in keys for entry in bucket.list("slots/"))
+        list(churning)

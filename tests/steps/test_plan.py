@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from steps.artifacts import verdict
+from steps.clients.object_store import Store
+
+Run = Callable[..., tuple[int, dict[str, str]]]
+
+
+@pytest.fixture
+def snapshot(run_step: Run) -> str:
+    code, outputs = run_step("data_publish", "--source", "demo:users=60,items=30,days=60")
+    assert code == 0
+    return outputs["snapshot"]
+
+
+def test_a_new_snapshot_is_trained_on(run_step: Run, snapshot: str) -> None:
+    code, outputs = run_step("plan", "--snapshot", snapshot, "--models", "als,popularity")
+    assert code == 0
+    assert (outputs["train"], json.loads(outputs["models"])) == ("true", ["als", "popularity"])
+
+
+def test_the_fingerprint_is_of_everything_that_matters(run_step: Run, snapshot: str) -> None:
+    def fingerprint(*flags: str, **environment: str) -> str:
+        return run_step("plan", "--snapshot", snapshot, *flags, **environment)[1]["fingerprint"]
+
+    first = fingerprint()
+    assert fingerprint("--models", "als,popularity") == first
+    others = [
+        fingerprint("--models", "als"),
+        fingerprint("--set", "als.factors=8"),
+        fingerprint("--metric", "recall@10"),
+        fingerprint("--tolerance", "0.1"),
+        fingerprint("--min-metric", "recall@10=0.5"),
+        fingerprint("--seed", "8"),
+        fingerprint(SOURCE_REVISION="another"),
+    ]
+    assert len({first, *others}) == len(others) + 1
+
+
+def test_what_was_judged_and_is_live_is_not_trained_again(
+    run_step: Run, snapshot: str, folder_store: Store, make_verdict: Callable[..., verdict.Verdict]
+) -> None:
+    first = run_step("plan", "--snapshot", snapshot)[1]
+    judged = make_verdict(folder_store, "run-1")
+    stored = folder_store.models.get("verdicts/run-1.json").replace(
+        judged.fingerprint.encode(), first["fingerprint"].encode()
+    )
+    folder_store.models.put("verdicts/run-1.json", stored)
+    # Promoted, but never published: the work is not done.
+    assert run_step("plan", "--snapshot", snapshot)[1]["train"] == "true"
+    assert run_step("model_publish", RUN="run-1")[0] == 0
+    again = run_step("plan", "--snapshot", snapshot)[1]
+    assert (again["train"], again["models"]) == ("false", "[]")
+    assert "version 1" in again["reason"]
+    assert run_step("plan", "--snapshot", snapshot, "--again", "true")[1]["train"] == "true"
+    assert run_step("plan", "--snapshot", snapshot, "--seed", "8")[1]["train"] == "true"
+
+
+def test_what_was_refused_is_not_trained_again_until_another_model_is_live(
+    run_step: Run, snapshot: str, folder_store: Store, make_verdict: Callable[..., verdict.Verdict]
+) -> None:
+    first = run_step("plan", "--snapshot", snapshot)[1]
+    make_verdict(folder_store, "run-1", promote=False)
+    stored = folder_store.models.get("verdicts/run-1.json").replace(
+        b"fingerprint of run-1", first["fingerprint"].encode()
+    )
+    folder_store.models.put("verdicts/run-1.json", stored)
+    again = run_step("plan", "--snapshot", snapshot)[1]
+    assert again["train"] == "false"
+    assert "a test says so" in again["reason"]
+    make_verdict(folder_store, "run-0")
+    assert run_step("model_publish", RUN="run-0")[0] == 0
+    folder_store.models.put("verdicts/run-1.json", stored)
+    assert run_step("plan", "--snapshot", snapshot)[1]["train"] == "true"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--models", "svd"),
+        ("--set", "als.rank=3"),
+        ("--set", "als.factors=0"),
+        ("--metric", "auc"),
+        ("--again", "maybe"),
+        ("--tolerance", "2"),
+        ("--min-metric", "recall@10"),
+        ("--seed", "x"),
+    ],
+)
+def test_a_wrong_flag_is_found_before_anything_is_trained(run_step: Run, snapshot: str, flags: tuple[str, str]) -> None:
+    assert run_step("plan", "--snapshot", snapshot, *flags) == (2, {})
+
+
+@pytest.mark.parametrize("snapshot_name", ["s-0123456789abcdef", "latest", ""])
+def test_an_unknown_snapshot_is_refused(run_step: Run, snapshot_name: str) -> None:
+    assert run_step("plan", "--snapshot", snapshot_name)[0] == 2

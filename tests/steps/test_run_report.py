@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from steps.artifacts.verdict import Verdict
+from steps.clients.object_store import Store
+from steps.run_report import read_failures
+
+Run = Callable[..., tuple[int, dict[str, str]]]
+
+
+def test_a_run_that_released_is_reported_with_verdict_and_release(
+    run_step: Run, folder_store: Store, make_verdict: Callable[..., Verdict]
+) -> None:
+    make_verdict(folder_store, "run-1")
+    run_step("model_publish", RUN="run-1")
+    assert run_step("run_report", "--workflow", "retrain", "--status", "Succeeded", RUN="run-1")[0] == 0
+    report = json.loads(folder_store.models.get("runs/run-1.json"))
+    assert (report["status"], report["release"]["version"], report["verdict"]["promote"]) == ("Succeeded", 1, True)
+
+
+def test_a_run_that_failed_early_is_reported_too(run_step: Run, folder_store: Store) -> None:
+    failures = json.dumps(json.dumps([{"displayName": "train", "message": "exit code 69"}]))
+    assert run_step("run_report", "--status", "Failed", "--failures", failures, RUN="run-1")[0] == 0
+    report = json.loads(folder_store.models.get("runs/run-1.json"))
+    assert report["failures"] == [{"displayName": "train", "message": "exit code 69"}]
+    assert (report["verdict"], report["release"], report["live_version"]) == (None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "failures"), [("", []), ("null", []), ('"null"', []), ("[]", []), ("plain words", ["plain words"])]
+)
+def test_what_the_engine_says_is_read_in_every_form(text: str, failures: list[object]) -> None:
+    assert read_failures(text) == failures
+
+
+def test_a_report_belongs_to_a_run(run_step: Run) -> None:
+    assert run_step("run_report", "--status", "Failed")[0] == 2

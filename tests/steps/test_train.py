@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steps.artifacts import candidate, dataset
+from steps.artifacts.dataset import Split
+from steps.clients.object_store import Store
+from steps.models.factors import Factors
+from steps.models.ids import UNKNOWN
+
+Run = Callable[..., tuple[int, dict[str, str]]]
+
+
+@pytest.fixture
+def snapshot(run_step: Run) -> str:
+    return run_step("data_publish", "--source", "demo:users=60,items=30,days=60")[1]["snapshot"]
+
+
+def test_a_candidate_holds_all_that_the_manifest_promises(
+    run_step: Run, snapshot: str, folder_store: Store, tmp_path: Path
+) -> None:
+    flags = ("--snapshot", snapshot, "--model", "als", "--set", "als.factors=4", "--seed", "3")
+    code, outputs = run_step("train", *flags, RUN="run-1", SOURCE_REVISION="abc")
+    assert (code, outputs) == (0, {"candidate": "candidates/run-1/als"})
+    made = candidate.read(folder_store.models, "candidates/run-1/als")
+    assert (made.model, made.snapshot, made.seed, made.source_revision) == ("als", snapshot, 3, "abc")
+    assert made.settings["factors"] == 4
+    assert made.seconds > 0
+    assert made.peak_memory > 1 << 20
+    assert {"numpy", "implicit", "python"} <= set(made.libraries)
+    assert "saved_model/saved_model.pb" in made.files
+    assert made.answers[-1].known is False
+    factors = candidate.factors(folder_store.models, made, tmp_path)
+    assert factors.user_factors.shape[1] == 4
+
+
+def test_the_test_split_is_not_learnt_from_but_is_never_recommended(
+    run_step: Run, snapshot: str, folder_store: Store, tmp_path: Path
+) -> None:
+    run_step("train", "--snapshot", snapshot, "--model", "popularity", RUN="run-1")
+    made = candidate.read(folder_store.models, "candidates/run-1/popularity")
+    data = dataset.load(folder_store, snapshot, tmp_path)
+    factors, bought = Factors.load(folder_store.models.fetch(f"{made.path}/factors", made.part("factors"), tmp_path))
+    learnt = data.interactions(Split.TRAIN, Split.VALIDATION)
+    assert factors.popularity == pytest.approx(learnt.popularity / learnt.popularity.sum())
+    assert (bought != (data.interactions().matrix != 0)).nnz == 0
+    assert bought.nnz > learnt.matrix.nnz
+
+
+def test_a_repeated_step_finds_its_candidate_and_trains_nothing(
+    run_step: Run, snapshot: str, folder_store: Store
+) -> None:
+    flags = ("--snapshot", snapshot, "--model", "popularity")
+    run_step("train", *flags, RUN="run-1")
+    before = [(entry.key, entry.modified) for entry in folder_store.models.list()]
+    assert run_step("train", *flags, RUN="run-1")[0] == 0
+    assert [(entry.key, entry.modified) for entry in folder_store.models.list()] == before
+
+
+def test_a_candidate_never_changes(run_step: Run, snapshot: str) -> None:
+    run_step("train", "--snapshot", snapshot, "--model", "popularity", RUN="run-1")
+    assert run_step("train", "--snapshot", snapshot, "--model", "popularity", "--seed", "8", RUN="run-1")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment"),
+    [
+        (("--model", "svd"), {"RUN": "run-1"}),
+        (("--model", "als", "--set", "als.factors=x"), {"RUN": "run-1"}),
+        (("--model", "als", "--seed", "-1"), {"RUN": "run-1"}),
+        (("--model", "als"), {}),
+    ],
+    ids=["model", "setting", "seed", "no run"],
+)
+def test_a_wrong_flag_ends_before_anything_is_written(
+    run_step: Run, snapshot: str, folder_store: Store, flags: tuple[str, ...], environment: dict[str, str]
+) -> None:
+    assert run_step("train", "--snapshot", snapshot, *flags, **environment) == (2, {})
+    assert folder_store.models.list() == []
+
+
+def test_an_unknown_snapshot_is_refused(run_step: Run, folder_store: Store) -> None:
+    assert run_step("train", "--snapshot", "s-0123456789abcdef", "--model", "als", RUN="run-1")[0] == 2
+    assert folder_store.models.list() == []
+
+
+def test_the_stranger_of_the_health_check_is_nobodys_id(run_step: Run, snapshot: str, folder_store: Store) -> None:
+    run_step("train", "--snapshot", snapshot, "--model", "popularity", RUN="run-1")
+    made = candidate.read(folder_store.models, "candidates/run-1/popularity")
+    folder = folder_store.models.address(f"{made.path}/factors")
+    assert Factors.load(Path(folder))[0].users.code(made.answers[-1].user) == UNKNOWN
