@@ -90,6 +90,8 @@ def run(step: Step) -> None:
     with request.source.opened() as found:
         log.info("reading %s", found.about)
         purchases = clean(found, request.event_weights, request.max_rejects)
+        if purchases.rejects.height:
+            log.warning("rows that cannot be used: %d of %d", purchases.rejects.height, purchases.rows)
         origin = {"source": found.about, **found.notes}
     draft = divided(purchases, request, origin | {"revision": step.settings.source_revision, "run": step.settings.run})
     report(step, publish(store, draft))
@@ -155,8 +157,6 @@ def report(step: Step, published: Published) -> None:
         f"{span['first'][:10]} to {span['last'][:10]}" if span else "without times",
         *(100 * density, counts["train"], counts["validation"], counts["test"]),
     )
-    if counts["rejects"]:
-        log.warning("%d rows could not be used: see rejects.parquet of the snapshot", counts["rejects"])
     if not published.new:
         log.info("%s was published before: nothing is written", published.id)
     for name in ("purchases", "users", "items"):

@@ -243,7 +243,7 @@ def _pairs(purchases: pl.DataFrame, items: int) -> int:
 
 
 def _repeated(purchases: pl.DataFrame) -> int:
-    """Rows that are the same as the one before in everything but the split; they are ordered, so that same ones meet."""
+    """Rows like the one before in everything but the split; they are ordered, so that such rows meet."""
     same = np.ones(max(purchases.height - 1, 0), bool)
     for name in purchases.columns:
         if name != "split":

@@ -91,8 +91,8 @@ def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) 
     if len(bad) > max_rejects * len(mark):
         raise BadDataError(_too_many(read, bad, max_rejects))
     fine = mark == FINE
-    if not fine.any():
-        raise BadDataError(f"{found.about} has no purchase that counts among its {len(mark)} rows")
+    if not (frame["weight"].to_numpy()[fine] > 0).any():
+        raise BadDataError(f"{found.about} has no purchase of a weight above 0 among its {len(mark)} rows")
     names = _names(frame.filter(fine)) if "name" in frame.columns else None
     user_table, user = _table(users, user[fine], found.users, "users")
     item_table, item = _table(items, item[fine], _with_names(found.items, names), "items")

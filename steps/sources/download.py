@@ -103,8 +103,6 @@ def _go_on(url: str, path: Path, login: Login | None, state: _State, bar: Progre
     except requests.RequestException as error:
         raise _unreachable(url, error) from error
     with answer:
-        if answer.status_code == 416 and state.done == state.total:
-            return
         _refuse(answer, url)
         _place(answer, url, state)
         _receive(answer, url, path, state, bar)

@@ -109,7 +109,10 @@ class Web:
     """The ETag of each of the next answers; the last one stays."""
     login: tuple[str, str] | None = None
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    before: Callable[[Web], None] | None = None
+    most: int = 1 << 40
+    """How much a part may hold, as with servers that send no large ones."""
+    shift: list[int] = field(default_factory=list)
+    """By how much the next parts begin elsewhere than they were asked to."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -119,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         web = self.web
         web.asked.append((self.path, dict(self.headers.items())))
         if web.login and not self._known():
@@ -152,11 +155,13 @@ class _Handler(BaseHTTPRequestHandler):
         tag = web.tags.pop(0) if len(web.tags) > 1 else (web.tags or ['"v1"'])[0]
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if asked and web.ranges and self.headers.get("If-Range", tag) == tag:
-            start = int(asked[1])
+            start = int(asked[1]) + (web.shift.pop(0) if web.shift else 0)
             if start >= len(data):
                 return self._short(416)
+            end = min(len(data), start + web.most)
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
+            data = data[:end]
         else:
             self.send_response(200)
         self.send_header("ETag", tag)

@@ -47,7 +47,21 @@ def test_purchases_become_codes_in_the_order_of_the_ids_bytes() -> None:
 
 @pytest.mark.parametrize(
     "one",
-    ["with space", " edges ", 'quo"te', "it's", "comma,", "новый", "😀", "new\nline", "a/b\\c", "..", "0007", "nan", "null"],
+    [
+        "with space",
+        " edges ",
+        'quo"te',
+        "it's",
+        "comma,",
+        "новый",
+        "😀",
+        "new\nline",
+        "a/b\\c",
+        "..",
+        "0007",
+        "nan",
+        "null",
+    ],
 )
 def test_ids_of_any_kind_stay_as_they_are(csv_file: Csv, opened: Open, one: str) -> None:
     quoted = '"{}"'.format(one.replace('"', '""'))
@@ -60,7 +74,10 @@ def test_ids_of_any_kind_stay_as_they_are(csv_file: Csv, opened: Open, one: str)
 def test_ids_that_no_system_takes_are_rejected_with_the_reason() -> None:
     long, longest = "é" * 128 + "x", "é" * 128
     found = checked(
-        {"user": ["", None, "  ", "a\0b", long, longest, "u", "u", "u", "u"], "item": [*["i"] * 6, "", None, "\0", long]}
+        {
+            "user": ["", None, "  ", "a\0b", long, longest, "u", "u", "u", "u"],
+            "item": [*["i"] * 6, "", None, "\0", long],
+        }
     )
     assert named(found) == [(longest, "i")]
     assert reasons(found) == [
@@ -189,7 +206,8 @@ def test_too_many_rejects_name_the_commonest_reasons_with_an_example_of_each() -
         checked(columns, max_rejects=0.25)
     assert str(error.value) == (
         "4 of 10 rows (40 %) cannot be used, and --max-rejects allows 25 %: "
-        "3 × the item is missing (as in row 8 of table: ''); 1 × the weight is not a number (as in row 6 of table: 'one')"
+        "3 × the item is missing (as in row 8 of table: ''); "
+        "1 × the weight is not a number (as in row 6 of table: 'one')"
     )
     assert checked(columns, max_rejects=0.4).rejects.height == 4
 
@@ -202,7 +220,7 @@ def test_unreadable_times_say_which_can_be_read() -> None:
 def test_nothing_at_all_is_one_sentence() -> None:
     with pytest.raises(BadDataError, match="a table has no purchases: it is empty"):
         checked({"user": [], "item": []})
-    with pytest.raises(BadDataError, match="a table has no purchase that counts among its 2 rows"):
+    with pytest.raises(BadDataError, match="a table has no purchase of a weight above 0 among its 2 rows"):
         checked({"user": ["u", "v"], "item": ["i", ""], "weight": [0, 1]})
 
 

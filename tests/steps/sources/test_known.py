@@ -91,7 +91,7 @@ def test_movielens_100k_is_found_by_its_file_alone_and_in_an_archive(
 
 def test_movielens_1m_is_read_with_titles_in_latin_1(tmp_path: Path, opened: Open) -> None:
     (tmp_path / "ratings.dat").write_bytes(b"1::1193::5::978300760\n2::661::3.5::978302109\nbroken\n\n")
-    (tmp_path / "movies.dat").write_bytes("1193::Cité: \"One\" (1995)::Adventure|Sci-Fi\n661::Two::\n".encode("latin-1"))
+    (tmp_path / "movies.dat").write_bytes('1193::Cité: "One" (1995)::Adventure|Sci-Fi\n661::Two::\n'.encode("latin-1"))
     (tmp_path / "users.dat").write_bytes(b"1::F::1::10::48067\n")
     found = opened(tmp_path)
     assert found.rows == [("1", "1193", 5.0, "2000-12-31T22:12:40"), ("2", "661", 3.5, "2000-12-31T22:35:09")]
@@ -121,7 +121,8 @@ def test_ratings_of_another_make_are_read_by_their_columns(csv_file: Csv, opened
 @pytest.fixture
 def hm(csv_file: Csv) -> Path:
     csv_file("customer_id,FN,Active,club_member_status,fashion_news_frequency,age,postal_code",
-             "00000dba,,,ACTIVE,NONE,49.0,52043e", "ffff,1.0,1.0,ACTIVE,Regularly,25.0,2973ab", name="hm/customers.csv")  # fmt: skip
+             "00000dba,,,ACTIVE,NONE,49.0,52043e",
+             "ffff,1.0,1.0,ACTIVE,Regularly,25.0,2973ab", name="hm/customers.csv")  # fmt: skip
     csv_file("article_id,product_code,prod_name,product_type_no,detail_desc",
              '0108775015,0108775,Strap top,253,"Jersey top, narrow"', "0663713001,0663713,Atlanta Push Body,283,",
              name="hm/articles.csv")  # fmt: skip
@@ -156,7 +157,9 @@ def test_the_h_and_m_competition_as_parquet_of_numbers_gets_its_zeros_back(
     folder = tmp_path / "parquet"
     folder.mkdir()
     for name in ("transactions_train", "articles"):
-        pl.read_csv(hm / f"{name}.csv", schema_overrides={"article_id": pl.Int64}).write_parquet(folder / f"{name}.parquet")
+        pl.read_csv(hm / f"{name}.csv", schema_overrides={"article_id": pl.Int64}).write_parquet(
+            folder / f"{name}.parquet"
+        )
     shutil.copy(hm / "customers.csv", folder)
     assert opened(folder).rows == opened(hm).rows
     assert opened(folder).clean.items["id"].to_list() == ["0108775015", "0663713001"]
@@ -171,7 +174,9 @@ def test_the_h_and_m_competition_is_found_by_its_purchases_alone(hm: Path, opene
 
 
 def test_a_file_of_the_competition_with_other_columns_is_bad_data(csv_file: Csv, opened: Open) -> None:
-    with pytest.raises(BadDataError, match=r"transactions_train.csv has no column 'customer_id'; it has 'user', 'item'"):
+    with pytest.raises(
+        BadDataError, match=r"transactions_train.csv has no column 'customer_id'; it has 'user', 'item'"
+    ):
         opened(csv_file("user,item", "a,b", name="transactions_train.csv"))
 
 
@@ -216,7 +221,9 @@ def test_a_single_file_called_items_is_purchases(csv_file: Csv, opened: Open) ->
 def test_files_with_different_columns_name_the_one_that_does_not_fit(csv_file: Csv, opened: Open) -> None:
     csv_file("user,item", "a,x", name="shop/1.csv")
     folder = csv_file("year,sales", "2024,5", name="shop/2.csv").parent
-    with pytest.raises(UsageError, match=r"cannot tell which column of 2\.csv is the user and which the item: it has 'year', 'sales'"):
+    with pytest.raises(
+        UsageError, match=r"cannot tell which column of 2\.csv is the user and which the item: it has 'year', 'sales'"
+    ):
         opened(folder)
 
 
