@@ -99,24 +99,27 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
+class ParameterError(ValueError):
+    """A -p that is not NAME=VALUE."""
+
+
 def given_parameters(texts: Sequence[str]) -> dict[str, str]:
     found = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name:
-            raise ValueError(f"-p {text}: write NAME=VALUE")
+            raise ParameterError(f"-p {text}: write NAME=VALUE")
         found[name] = value
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    reader = parser()
-    flags = reader.parse_args(arguments)
+    flags = parser().parse_args(arguments)
     from workflows.command import Refused, run
 
     try:
         return run(flags, given_parameters(flags.parameter))
-    except Refused as error:
+    except (Refused, ParameterError) as error:
         sys.stderr.write(f"submit.py: {error}\n")
         return USAGE
     except BrokenPipeError:

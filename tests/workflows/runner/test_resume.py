@@ -160,7 +160,7 @@ def test_no_step_outlives_its_runner_and_the_run_resumes(tmp_path, make, end):
     # A shell with a child of its own: both must go.
     slow = make.container(
         "slow",
-        f"echo $$ > {tmp_path}/pids; [ ! -e {tmp_path}/resumed ] || exit; sleep 60 & echo $! >> {tmp_path}/pids; wait",
+        f"echo $$ > {tmp_path}/pids; [ -e {tmp_path}/resumed ] && exit; sleep 60 & echo $! >> {tmp_path}/pids; wait",
     )
     write(tmp_path, make.manifest([quick, slow], [make.task("quick"), make.task("slow", depends="quick.Succeeded")]))
     process = launch(tmp_path)

@@ -375,7 +375,7 @@ def test_a_command_that_is_not_there_fails_with_its_name_in_the_log(runner, make
 
 
 @pytest.mark.parametrize(("depends", "when", "said"), [
-    ("one.Succeeded", "{{tasks.one.outputs.parameters.x}} == 1", "{{tasks.one.outputs.parameters.x}} stands for nothing"),
+    ("one.Succeeded", "{{tasks.one.outputs.parameters.x}} == 1", "outputs.parameters.x}} stands for nothing"),
     ("one.Succeeded", "a-b == 1", "put 'a-b' in quotes"),
     ("one.Succeeded", "1 ==", "ends, or has a sign, where a value is needed"),
 ])  # fmt: skip

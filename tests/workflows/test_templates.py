@@ -1,0 +1,142 @@
+"""What every container template of ours has, whatever its program."""
+
+from __future__ import annotations
+
+import pytest
+
+from workflows.catalog import DESCRIPTIONS, UnknownNameError, build, check_parameters
+from workflows.render import for_version, to_yaml, with_values
+from workflows.runner.expressions import retry
+from workflows.templates import RETRY_WHEN, image
+
+CONTAINERS = [
+    pytest.param(template, id=f"{name}-{template['name']}")
+    for name in DESCRIPTIONS
+    for template in build(name)["spec"]["templates"]
+    if "container" in template
+]
+
+
+@pytest.mark.parametrize("template", CONTAINERS)
+def test_the_store_is_reached_by_settings_and_optional_secrets(template):
+    container = template["container"]
+    assert container["envFrom"] == [{"configMapRef": {"name": "recommender-settings"}}]
+    variables = {variable["name"]: variable for variable in container["env"]}
+    for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        assert variables[key]["valueFrom"]["secretKeyRef"] == {"name": "recommender-s3", "key": key, "optional": True}
+    assert variables["RUN"]["value"] == "{{workflow.name}}"
+    assert [variables[name]["value"] for name in ("OUTPUTS", "TMPDIR", "HOME")] == ["/outputs", "/scratch", "/scratch"]
+
+
+@pytest.mark.parametrize("template", CONTAINERS)
+def test_no_secret_is_an_argument_or_a_plain_value(template):
+    for variable in template["container"]["env"]:
+        if any(word in variable["name"] for word in ("KEY", "SECRET", "PASSWORD")):
+            assert "value" not in variable
+    assert not any("secret" in word.lower() or "password" in word.lower() for word in template["container"]["args"])
+
+
+@pytest.mark.parametrize(("status", "code", "again"), [
+    ("Failed", "75", True), ("Failed", "137", True), ("Failed", "143", True), ("Error", "-1", True),
+    ("Failed", "1", False), ("Failed", "2", False), ("Failed", "65", False), ("Failed", "69", False),
+    ("Failed", "130", False),
+])  # fmt: skip
+def test_the_retry_rule_is_that_of_the_exit_codes(status, code, again):
+    assert retry(RETRY_WHEN, {"lastRetry.status": status, "lastRetry.exitCode": code}) is again
+
+
+def test_images_come_from_the_registry_and_tag_of_the_environment(monkeypatch):
+    monkeypatch.delenv("IMAGE_REGISTRY", raising=False)
+    monkeypatch.delenv("IMAGE_TAG", raising=False)
+    assert image("data_publish") == "recommender-data-publish:0.1.0"
+    monkeypatch.setenv("IMAGE_REGISTRY", "registry.example.com:5000/shop/")
+    monkeypatch.setenv("IMAGE_TAG", "abc")
+    assert image("train") == "registry.example.com:5000/shop/recommender-train:abc"
+
+
+def test_publishing_is_under_one_mutex_in_every_workflow_that_publishes():
+    publishers = [
+        template
+        for name in DESCRIPTIONS
+        for template in build(name)["spec"]["templates"]
+        if template.get("container", {}).get("command", [""])[-1] == "steps.model_publish"
+    ]
+    assert len(publishers) == 2
+    assert {template["synchronization"]["mutexes"][0]["name"] for template in publishers} == {
+        "recommender-model-publish"
+    }
+
+
+def keys(value):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+NOT_IN_3_3 = {
+    "schedules", "mutexes", "semaphores", "deleteDelayDuration", "stopStrategy", "cap", "workflowLevelArtifactGC",
+    "artifactGC", "initless", "podResources", "resourceClaims", "timezoneOffset", "hostUsers", "annotationsFrom",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_the_form_for_3_3_has_no_field_that_3_3_lacks(name):
+    assert not NOT_IN_3_3 & set(keys(for_version(build(name), "3.3")))
+
+
+def test_the_form_for_3_3_keeps_the_mutex_and_asks_for_the_old_executor():
+    old = for_version(build("retrain"), "3.3.8")
+    publish = next(template for template in old["spec"]["templates"] if template["name"] == "model-publish")
+    assert publish["synchronization"] == {"mutex": {"name": "recommender-model-publish"}}
+    labels = old["spec"]["workflowMetadata"]["labels"]
+    assert labels["workflows.argoproj.io/container-runtime-executor"] == "k8sapi"
+
+
+@pytest.mark.parametrize(("version", "delay", "mutexes"), [
+    ("3.3", False, False), ("3.4.1", False, False), ("3.5", True, False), ("3.6.0", True, True),
+    ("4.1", True, True), ("v4.0.5", True, True),
+])  # fmt: skip
+def test_each_version_gets_only_the_edits_that_it_needs(version, delay, mutexes):
+    text = to_yaml([for_version(build("retrain"), version)])
+    assert ("deleteDelayDuration" in text) is delay
+    assert ("mutexes:" in text) is mutexes
+    assert ("container-runtime-executor" in text) is (version == "3.3")
+
+
+@pytest.mark.parametrize("version", ["3.2", "2", "new", ""])
+def test_a_version_that_is_too_old_is_refused(version):
+    with pytest.raises(UnknownNameError, match=r"write a version from 3\.3 on"):
+        for_version(build("cleanup"), version)
+
+
+def test_two_mutexes_cannot_be_written_for_an_old_argo():
+    manifest = build("rollback")
+    manifest["spec"]["templates"][0]["synchronization"]["mutexes"].append({"name": "other"})
+    with pytest.raises(UnknownNameError, match="rollback has 2 mutexes; Argo before .* knows exactly one mutex"):
+        for_version(manifest, "3.3")
+
+
+def test_the_original_is_left_alone():
+    manifest = build("retrain")
+    before = to_yaml([manifest])
+    for_version(manifest, "3.3")
+    with_values(manifest, {"models": "als"})
+    assert to_yaml([manifest]) == before
+
+
+def test_values_become_the_defaults():
+    changed = with_values(build("retrain"), {"models": "als"})
+    assert {p["name"]: p["value"] for p in changed["spec"]["arguments"]["parameters"]}["models"] == "als"
+
+
+def test_unknown_names_are_answered_with_the_known_ones():
+    with pytest.raises(UnknownNameError, match="there is no workflow 'train'; there are retrain, batch-predict"):
+        build("train")
+    with pytest.raises(UnknownNameError, match="cleanup has no parameter 'keep'; it has keep-snapshots, keep-runs"):
+        check_parameters(build("cleanup"), {"keep": "1"})
+    with pytest.raises(UnknownNameError, match="parameter dry-run is 'maybe'; it may be false, true"):
+        check_parameters(build("cleanup"), {"dry-run": "maybe"})
