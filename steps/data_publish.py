@@ -157,6 +157,8 @@ def report(step: Step, published: Published) -> None:
         f"{span['first'][:10]} to {span['last'][:10]}" if span else "without times",
         *(100 * density, counts["train"], counts["validation"], counts["test"]),
     )
+    if counts["repeated_rows"]:
+        log.info("%d purchases repeat another one exactly; each counts", counts["repeated_rows"])
     if not published.new:
         log.info("%s was published before: nothing is written", published.id)
     for name in ("purchases", "users", "items"):

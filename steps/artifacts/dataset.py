@@ -227,8 +227,8 @@ def _counts(purchases: pl.DataFrame, draft: Draft) -> dict[str, int]:
         "users": draft.users.height,
         "items": draft.items.height,
         "purchases": purchases.height,
-        "buyers": purchases["user"].n_unique(),
-        "bought_items": purchases["item"].n_unique(),
+        "buyers": _distinct(purchases["user"].to_numpy()),
+        "bought_items": _distinct(purchases["item"].to_numpy()),
         "pairs": _pairs(purchases, draft.items.height),
         "repeated_rows": _repeated(purchases),
         "rejects": draft.rejects.height,
@@ -236,10 +236,15 @@ def _counts(purchases: pl.DataFrame, draft: Draft) -> dict[str, int]:
     }
 
 
+def _distinct(codes: npt.NDArray[np.int32]) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
+
+
 def _pairs(purchases: pl.DataFrame, items: int) -> int:
-    """Distinct (user, item) pairs; the purchases are ordered by user, so that sorting the keys is quick."""
-    keys = purchases["user"].to_numpy().astype(np.int64) * items + purchases["item"].to_numpy()
-    return len(np.unique(keys))
+    """Distinct pairs of a user and an item."""
+    import polars as pl
+
+    return purchases.select(pl.col("user").cast(pl.Int64) * items + pl.col("item")).to_series().n_unique()
 
 
 def _repeated(purchases: pl.DataFrame) -> int:

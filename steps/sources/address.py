@@ -73,7 +73,8 @@ class Source:
             with tempfile.TemporaryDirectory(prefix="source-", ignore_cleanup_errors=True) as scratch:
                 yield self._open(Path(scratch))
         except OSError as error:
-            sentence = f"cannot read --source {self.about}: {error.strerror or error} ({error.filename})"
+            where = f" ({error.filename})" if error.filename else ""
+            sentence = f"cannot read --source {self.about}: {error.strerror or error}{where}"
             raise (UsageError if isinstance(error, PermissionError) else TryAgainError)(sentence) from error
 
     def _open(self, scratch: Path) -> Found:
