@@ -68,6 +68,7 @@ def run(step: Step) -> None:
         judged = judge(step, store, found, rules, most, seed)
     log.info("%s: %s", "promote" if judged.promote else "keep what is live", judged.reason)
     step.output("promote", "true" if judged.promote else "false")
+    step.output("reason", judged.reason)
     step.output("winner", judged.winner)
     step.output("metrics", judged.candidates[names.parse_candidate(judged.winner)[1]]["metrics"])
     step.output("report", store.models.address(f"{judged.winner}/report.html"))

@@ -18,8 +18,8 @@ class ALSSettings:
     """Hyper-parameters of Hu, Koren and Volinsky's implicit feedback model."""
 
     factors: int = 64
-    regularization: float = 5.0
-    alpha: float = 3.0
+    regularization: float = 10.0
+    alpha: float = 1.0
     """How much more a purchase counts than its absence."""
     iterations: int = 15
 
