@@ -96,7 +96,11 @@ class DockerEngine:
         """Containers of this very run that outlived a killed client: two of one step must not write at once."""
         found = ask(self.name, "ps", "--all", "--quiet", "--filter", f"label={LABEL}={self.run.name}").stdout.split()
         if found:
-            ask(self.name, "rm", "--force", *found)
+            ask(*self.remove(), *found)
+
+    def remove(self) -> list[str]:
+        """Podman would first wait for ten seconds, which the step has had already."""
+        return [self.name, "rm", "--force", *(["--time", "0"] if self.name == "podman" else [])]
 
     def launch(self, container: Mapping[str, Any], place: Place) -> Launch:
         for folder in place.mounts.values():
@@ -118,7 +122,7 @@ class DockerEngine:
             command=command,
             environment={**os.environ, **self.settings},
             folder=Path(self.run.request.folder),
-            stop=[self.name, "rm", "--force", place.name],
+            stop=[*self.remove(), place.name],
             measured=False,
         )
 

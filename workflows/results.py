@@ -30,44 +30,43 @@ def show(console: Console, workflow: str, outputs: Outputs) -> None:
     released = outputs.get("model-publish", {})
     plan = outputs.get("plan", {})
     if workflow == "retrain" and plan.get("train") == "false":
-        console.print(
-            f"Nothing to do: {plan.get('reason') or 'nothing has changed'}. Nothing was released.", markup=False
-        )
+        say(console, f"Nothing to do: {plan.get('reason') or 'nothing has changed'}. Nothing was released.")
     elif released.get("version"):
         release(console, released, outputs.get("evaluate", {}))
     elif workflow == "retrain":
         verdict(console, outputs.get("evaluate", {}))
     elif workflow == "batch-predict":
         merged = outputs.get("merge", {})
-        console.print(
-            f"Predictions for {merged.get('users', '?')} users: {merged.get('predictions', '?')}", markup=False
-        )
+        say(console, f"Predictions for {merged.get('users', '?')} users: {merged.get('predictions', '?')}")
     elif workflow == "cleanup":
         done = outputs.get("cleanup", {})
-        console.print(f"Removed {done.get('removed', '?')} objects, {done.get('bytes', '?')} bytes.", markup=False)
+        say(console, f"Removed {done.get('removed', '?')} objects, {done.get('bytes', '?')} bytes.")
     commands(console, workflow)
+
+
+def say(console: Console, text: str, style: str = "") -> None:
+    """A line of text, never wrapped: it may hold an address or a command that someone copies."""
+    console.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
 
 
 def release(console: Console, released: Mapping[str, str], evaluated: Mapping[str, str]) -> None:
     where = f" in slot {released['slot']}" if released.get("slot") else ""
-    console.print(
-        f"Released version {released['version']}{where}: {released.get('candidate', '')}", style="bold", markup=False
-    )
+    say(console, f"Released version {released['version']}{where}: {released.get('candidate', '')}", style="bold")
     if evaluated.get("metrics"):
         console.print(metrics(evaluated["metrics"]))
     if evaluated.get("report"):
-        console.print(f"Report: {evaluated['report']}", markup=False, soft_wrap=True)
+        say(console, f"Report: {evaluated['report']}")
     shown = sample(evaluated.get("sample", ""))
     if shown is not None:
         console.print(shown)
 
 
 def verdict(console: Console, evaluated: Mapping[str, str]) -> None:
-    console.print("No candidate was good enough; what was live stays live.", style="bold")
+    say(console, "No candidate was good enough; what was live stays live.", style="bold")
     if evaluated.get("metrics"):
         console.print(metrics(evaluated["metrics"]))
     if evaluated.get("report"):
-        console.print(f"Report: {evaluated['report']}", markup=False, soft_wrap=True)
+        say(console, f"Report: {evaluated['report']}")
 
 
 def metrics(text: str) -> Table:
@@ -109,9 +108,9 @@ def commands(console: Console, workflow: str) -> None:
     if not following:
         return
     width = max(len(command) for command, _ in following)
-    console.print("Next:")
+    say(console, "Next:")
     for command, what in following:
-        console.print(f"  {command.ljust(width)}   {what}", markup=False, highlight=False, soft_wrap=True)
+        say(console, f"  {command.ljust(width)}   {what}")
 
 
 def names(value: Any, most: int = 5) -> str:

@@ -9,7 +9,7 @@ Manifest = Mapping[str, Any]
 SCHEDULED = "workflows.argoproj.io/scheduled-time"
 """The annotation from which `{{workflow.scheduledTime}}` is read; a CronWorkflow's runs have it by themselves."""
 Say = Callable[[str, str], None]
-"""Takes a pod's name and one line of its log."""
+"""Takes what a pod is called, or its name, and one line of its log."""
 
 
 class ClusterError(Exception):

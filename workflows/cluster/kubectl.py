@@ -12,24 +12,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from workflows.cluster.contract import ClusterError, Manifest, Say, finished
+from workflows.cluster.status import label
 
 POLL_SECONDS = 2.0
 PATIENCE = 60.0
 """Seconds that an API server may be silent while a workflow is followed."""
 LABEL = "workflows.argoproj.io/workflow"
+NODE_NAME = "workflows.argoproj.io/node-name"
 
 
 class Kubectl:
     """Applies, creates, polls and reads logs with kubectl and its current context."""
 
-    def __init__(self, namespace: str = "", *, poll: float = POLL_SECONDS, patience: float = PATIENCE) -> None:
+    def __init__(self, namespace: str = "") -> None:
         if not shutil.which("kubectl"):
             raise ClusterError(
                 "there is no kubectl on the PATH; install it, or set ARGO_SERVER to an Argo Server's address"
             )
         self.namespace = namespace
-        self.poll = poll
-        self.patience = patience
 
     def check(self) -> None:
         """Says before anything is applied what is missing: the cluster, or Argo Workflows in it."""
@@ -62,11 +62,9 @@ class Kubectl:
                     return
             elif "NotFound" in answer.stderr:
                 raise ClusterError(f"workflow {name} was deleted while it was followed")
-            elif time.monotonic() - silent > self.patience:
-                raise ClusterError(
-                    f"the cluster has not answered for {self.patience:.0f} s: {last_line(answer.stderr)}"
-                )
-            time.sleep(self.poll)
+            elif time.monotonic() - silent > PATIENCE:
+                raise ClusterError(f"the cluster has not answered for {PATIENCE:.0f} s: {last_line(answer.stderr)}")
+            time.sleep(POLL_SECONDS)
 
     def logs(self, name: str, say: Say) -> None:
         """A thread for each pod, from when it runs; returns when the workflow has ended and all was read."""
@@ -75,23 +73,29 @@ class Kubectl:
         while not over:
             state = self.run(["get", "workflow", name, "-o", "jsonpath={.status.finishedAt}"])
             over = state.returncode != 0 or bool(state.stdout.strip())
-            for pod in self.started_pods(name):
+            for pod, called in self.started_pods(name).items():
                 if pod not in readers:
-                    readers[pod] = threading.Thread(target=self.read, args=(pod, say), daemon=True)
+                    readers[pod] = threading.Thread(target=self.read, args=(pod, called, say), daemon=True)
                     readers[pod].start()
             if not over:
-                time.sleep(self.poll)
+                time.sleep(POLL_SECONDS)
         for reader in readers.values():
-            reader.join(self.patience)
+            reader.join(PATIENCE)
 
-    def started_pods(self, name: str) -> list[str]:
+    def started_pods(self, name: str) -> dict[str, str]:
+        """The pods that have, or have had, something to say, each with what to call it."""
         answer = self.run(["get", "pods", "-l", f"{LABEL}={name}", "-o", "json"])
         if answer.returncode != 0:
-            return []
-        pods = json.loads(answer.stdout)["items"]
-        return [pod["metadata"]["name"] for pod in pods if pod.get("status", {}).get("phase") not in (None, "Pending")]
+            return {}
+        found = {}
+        for pod in json.loads(answer.stdout)["items"]:
+            if pod.get("status", {}).get("phase") not in (None, "Pending"):
+                metadata = pod["metadata"]
+                node = metadata.get("annotations", {}).get(NODE_NAME, metadata["name"])
+                found[metadata["name"]] = label(node, name)
+        return found
 
-    def read(self, pod: str, say: Say) -> None:
+    def read(self, pod: str, called: str, say: Say) -> None:
         with subprocess.Popen(
             self.command(["logs", "--follow", "--container", "main", pod]),
             stdout=subprocess.PIPE,
@@ -102,7 +106,7 @@ class Kubectl:
             assert process.stdout is not None
             with contextlib.suppress(ValueError):
                 for row in process.stdout:
-                    say(pod, row.rstrip("\n"))
+                    say(called, row.rstrip("\n"))
 
     def command(self, words: Sequence[str]) -> list[str]:
         return ["kubectl", *(["--namespace", self.namespace] if self.namespace else []), *words]
@@ -111,10 +115,10 @@ class Kubectl:
         text = None if manifest is None else json.dumps(manifest)
         try:
             return subprocess.run(
-                self.command(words), input=text, capture_output=True, text=True, timeout=self.patience, check=False
+                self.command(words), input=text, capture_output=True, text=True, timeout=PATIENCE, check=False
             )
         except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(words, 1, "", f"kubectl has not answered within {self.patience:.0f} s")
+            return subprocess.CompletedProcess(words, 1, "", f"kubectl has not answered within {PATIENCE:.0f} s")
 
     def must(self, words: Sequence[str], manifest: Mapping[str, Any] | None = None) -> str:
         answer = self.run(words, manifest)

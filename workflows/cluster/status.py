@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -111,7 +112,17 @@ def pod_names(workflow: Mapping[str, Any]) -> dict[str, str]:
     for key, raw in nodes(workflow).items():
         if raw.get("type") == "Pod":
             number = key.rpartition("-")[2]
-            label = raw.get("displayName") or raw["name"]
-            found[key] = label
-            found[f"{name}-{raw.get('templateName', '')}-{number}"] = label
+            called = label(raw["name"], name)
+            found[key] = called
+            found[f"{name}-{raw.get('templateName', '')}-{number}"] = called
     return found
+
+
+def label(node_name: str, workflow: str) -> str:
+    """`train(0:als)` for the first attempt of that node, `train(0:als) again 1` for the one after it."""
+    path = node_name.removeprefix(f"{workflow}.")
+    attempt = re.search(r"\((\d+)\)$", path)
+    if attempt is None:
+        return path
+    plain = path[: attempt.start()]
+    return plain if attempt.group(1) == "0" else f"{plain} again {attempt.group(1)}"

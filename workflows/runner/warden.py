@@ -19,6 +19,7 @@ import time
 from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 30
 STOP = b"T"
 """The one word that the runner says: end the command with SIGTERM, and with SIGKILL after the grace."""
 
@@ -66,7 +67,7 @@ def become(command: list[str], warden: int) -> NoReturn:
 
 def watch(child: int, ended: int, grace: float, stop: list[str]) -> tuple[int, int]:
     """Waits for the child, for the runner's word, or for the runner's end; returns exit code and peak memory."""
-    sources, deadline = [0, ended], None
+    sources, deadline, stopping = [0, ended], None, 0
     while True:
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
         ready, _, _ = select.select(sources, [], [], left)
@@ -77,29 +78,35 @@ def watch(child: int, ended: int, grace: float, stop: list[str]) -> tuple[int, i
                 deadline = time.monotonic() + grace
             elif not word:
                 sources.remove(0)
-                end(child, stop)
+                stopping = stopping or end(child, stop)
         elif not ready:
             deadline = None
-            end(child, stop)
+            stopping = stopping or end(child, stop)
         if ended in ready:
             os.read(ended, 64)
         finished, status, usage = os.wait4(child, os.WNOHANG)
         if finished:
+            if stopping:
+                # Whoever starts the step again must not meet the container of this attempt.
+                os.waitpid(stopping, 0)
             code = os.waitstatus_to_exitcode(status)
             unit = 1 if sys.platform == "darwin" else 1024
             return (code if code >= 0 else 128 - code), usage.ru_maxrss * unit
 
 
-def end(child: int, stop: list[str]) -> None:
+def end(child: int, stop: list[str]) -> int:
     """SIGKILL for the group, and for what it only speaks for: a container lives on without its client."""
     kill(child, signal.SIGKILL)
-    if stop and os.fork() == 0:
+    stopping = os.fork() if stop else 0
+    if stop and stopping == 0:
+        signal.alarm(STOP_SECONDS)  # outlives exec: an engine that hangs does not hold us for ever
         quiet = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(quiet, stream)
         with contextlib.suppress(OSError):
             os.execvp(stop[0], stop)
         os._exit(127)
+    return stopping
 
 
 def kill(group: int, number: int) -> None:

@@ -1,0 +1,89 @@
+"""What a finished run says."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from workflows import results
+
+
+def said(workflow, outputs):
+    console = Console(file=io.StringIO(), width=100)
+    results.show(console, workflow, outputs)
+    return console.file.getvalue()
+
+
+def test_a_release_shows_version_metrics_report_and_recommendations():
+    sample = [{"user": "u1", "bought": ["Red [bold]Kettle"], "recommended": ["Blue Pan", "Old\x1b[31m Lamp"]}]
+    text = said(
+        "retrain",
+        {
+            "plan": {"train": "true"},
+            "evaluate": {
+                "metrics": '{"ndcg@10": 0.12345, "users": 7}',
+                "report": "file:/r.html",
+                "sample": json.dumps(sample),
+            },
+            "model-publish": {"version": "3", "slot": "green", "candidate": "candidates/r/als"},
+        },
+    )
+    assert "Released version 3 in slot green: candidates/r/als" in text
+    assert "0.1235" in text or "0.1234" in text
+    assert "Report: file:/r.html" in text
+    assert "Red [bold]Kettle" in text
+    assert "Old?[31m Lamp" in text
+    assert "\x1b[31m" not in text
+
+
+@pytest.mark.parametrize("sample", ["", "[]", "no json", '{"a": 1}', '[{"user": "u"}]', "[3]"])
+def test_without_a_sample_there_is_no_table(sample):
+    text = said("retrain", {"evaluate": {"sample": sample}, "model-publish": {"version": "1"}})
+    assert "Released version 1" in text
+    assert "recommendations\n" not in text.replace("batch-predict", "")
+    assert "bought" not in text
+
+
+def test_metrics_of_several_models_are_a_row_each():
+    text = said(
+        "retrain",
+        {
+            "evaluate": {"metrics": '{"als": {"ndcg@10": 0.2, "note": "x"}, "popularity": {"ndcg@10": 0.1}}'},
+            "model-publish": {"version": "1"},
+        },
+    )
+    assert "note" not in text
+    assert [row.split() for row in text.splitlines() if row.startswith(("als", "popularity"))] == [
+        ["als", "0.2000"],
+        ["popularity", "0.1000"],
+    ]
+
+
+def test_nothing_new_says_why():
+    text = said("retrain", {"plan": {"train": "false", "reason": "the snapshot is that of version 4"}})
+    assert "Nothing to do: the snapshot is that of version 4. Nothing was released." in text
+
+
+def test_a_refused_candidate_says_so():
+    text = said("retrain", {"plan": {"train": "true"}, "evaluate": {"metrics": '{"ndcg@10": 0.1}', "report": "x"}})
+    assert "No candidate was good enough; what was live stays live." in text
+    assert "Released" not in text
+
+
+def test_the_others_say_what_they_did_and_what_comes_next():
+    assert "Predictions for 12 users: file:/p" in said(
+        "batch-predict", {"merge": {"users": "12", "predictions": "file:/p"}}
+    )
+    assert "Released version 5" in said("rollback", {"model-publish": {"version": "5"}})
+    assert "Removed 3 objects, 10 bytes." in said("cleanup", {"cleanup": {"removed": "3", "bytes": "10"}})
+    assert "python -m steps.serve" in said("rollback", {"model-publish": {"version": "5"}})
+
+
+def test_a_long_address_stays_on_one_line():
+    address = "file:/" + "x" * 300
+    assert f"Report: {address}\n" in said(
+        "retrain", {"evaluate": {"report": address}, "model-publish": {"version": "1"}}
+    )
