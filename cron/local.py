@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from cron.schedules import Cron
 
 SUBMIT = Path(__file__).resolve().parent.parent / "workflows" / "submit.py"
 TICK_SECONDS = 1.0
+INTERRUPTED = 130
 
 
 def command(cron: Cron, scheduled: str) -> list[str]:
@@ -83,17 +85,16 @@ class Clockwork:
 
 
 def fire(crons: Sequence[Cron], console: Console) -> int:
-    """Until Ctrl-C."""
+    """Until Ctrl-C or SIGTERM."""
+    over = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: over.set())
     clockwork = Clockwork(crons, datetime.now(UTC), lambda text: console.print(text, markup=False, highlight=False))
     for cron in crons:
-        console.print(
-            f"{cron.name}: {cron.schedule} {cron.timezone}, next {clockwork.due[cron.name]:%Y-%m-%d %H:%M} UTC",
-            markup=False, highlight=False,
-        )  # fmt: skip
-    try:
-        while True:
-            clockwork.tick(datetime.now(UTC))
-            time.sleep(TICK_SECONDS)
-    except KeyboardInterrupt:
-        clockwork.stop()
-        return 130
+        due = clockwork.due[cron.name]
+        clockwork.say(f"{cron.name}: {cron.schedule} {cron.timezone}, next {due:%Y-%m-%d %H:%M} UTC")
+    while not over.is_set():
+        clockwork.tick(datetime.now(UTC))
+        over.wait(TICK_SECONDS)
+    clockwork.stop()
+    return INTERRUPTED
