@@ -1,0 +1,74 @@
+"""The same run in containers and on this machine: one DAG, one release."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from steps.artifacts import candidate, release
+from steps.artifacts.candidate import Candidate
+from steps.artifacts.release import Release
+from steps.clients.object_store import Store, open_store
+from steps.runtime.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SHOP = ("-p", "source=demo:users=200,items=60,days=120", "-p", "set=als.factors=16,als.iterations=5")
+
+pytestmark = pytest.mark.containers
+
+
+@pytest.fixture
+def image_tag(image: Callable[[str], str]) -> str:
+    """The tag under which every image of the workflow was built."""
+    programs = ("data-publish", "plan", "train", "evaluate", "model-publish", "run-report")
+    tags = {image(program).rpartition(":")[2] for program in programs}
+    assert len(tags) == 1
+    return tags.pop()
+
+
+def submit(folder: Path, *arguments: str, **environment: str) -> str:
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, str(ROOT / "workflows" / "submit.py"), *SHOP, *arguments]
+    ran = subprocess.run(
+        command, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def released(store: Store) -> tuple[Release, Candidate]:
+    live = release.live(store.models)
+    assert live
+    return live, candidate.read(store.models, live.candidate)
+
+
+def folder_of(path: Path) -> Store:
+    return open_store(Settings.from_environment({"STORE": f"file:{path / 'store'}"}))
+
+
+def same(one: Store, other: Store) -> None:
+    (mine, my_model), (theirs, their_model) = released(one), released(other)
+    assert (mine.version, mine.snapshot, mine.model) == (theirs.version, theirs.snapshot, theirs.model)
+    assert mine.metrics == pytest.approx(theirs.metrics, rel=1e-6)
+    assert my_model.part("factors") == their_model.part("factors")
+
+
+def test_containers_give_the_same_release_as_this_machine(tmp_path: Path, image_tag: str) -> None:
+    submit(tmp_path / "here")
+    told = submit(tmp_path / "there", "--on", "docker", IMAGE_TAG=image_tag)
+    assert "Released version 1" in told
+    same(folder_of(tmp_path / "here"), folder_of(tmp_path / "there"))
+
+
+def test_containers_give_the_same_release_on_s3(
+    tmp_path: Path, image_tag: str, s3_store: Store, s3_settings: Settings
+) -> None:
+    submit(tmp_path / "here")
+    there = {"STORE": "s3://", "STORE_PREFIX": s3_settings.store_prefix}
+    submit(tmp_path / "there", "--on", "docker", IMAGE_TAG=image_tag, **there)
+    same(folder_of(tmp_path / "here"), s3_store)
