@@ -12,7 +12,7 @@ from rich.console import Console
 from workflows import results, settings
 from workflows.catalog import Manifest
 from workflows.runner.display import Display, print_tail, summary
-from workflows.runner.record import Request, Run
+from workflows.runner.record import Request, Run, RunError
 from workflows.runner.session import Engine
 from workflows.runner.start import Finished, start
 from workflows.runner.support import check
@@ -59,6 +59,9 @@ def see_through(run: Run, engine: Engine, *, limit: int = 0, logs: bool = False,
     try:
         with display:
             finished = start(run, engine, tree, display.ask, limit=limit)
+    except RunError:
+        say_resume(run, progress)
+        raise
     finally:
         run.close()
     return tell(run, finished, progress)
@@ -79,9 +82,13 @@ def tell(run: Run, finished: Finished, progress: Console) -> int:
         "was interrupted" if finished.interrupted else f"{finished.outcome.phase.lower()}: {finished.outcome.message}"
     )
     progress.print(f"{run.name} {what}", style="red", markup=False, highlight=False, soft_wrap=True)
+    say_resume(run, progress)
+    return INTERRUPTED if finished.interrupted else 1
+
+
+def say_resume(run: Run, progress: Console) -> None:
     progress.print("Go on from where it stopped:", markup=False)
     progress.print(f"  {resume_command(run)}", markup=False, highlight=False, soft_wrap=True)
-    return INTERRUPTED if finished.interrupted else 1
 
 
 def outside(run: Run, tree: Tree) -> dict[str, dict[str, str]]:

@@ -115,9 +115,12 @@ class Run:
                 continue
             except OSError as error:
                 raise RunError(f"cannot write to {runs}: {error.strerror}; choose a folder with --runs") from error
-        locks = Locks.take(folder, patience=0)
-        _write(folder / HEADER, json.dumps(asdict(request), ensure_ascii=False))
-        return cls(folder, request, locks)
+        try:
+            locks = Locks.take(folder, patience=0)
+            _write(folder / HEADER, json.dumps(asdict(request), ensure_ascii=False))
+            return cls(folder, request, locks)
+        except OSError as error:
+            raise RunError(f"cannot write to {folder}: {error.strerror}") from error
 
     @classmethod
     def open(
@@ -161,8 +164,11 @@ class Run:
             {**asdict(entry), "at": datetime.now(UTC).isoformat(timespec="milliseconds")}, ensure_ascii=False
         )
         with self._guard:
-            os.write(self._file, line.encode() + b"\n")
-            os.fsync(self._file)
+            try:
+                os.write(self._file, line.encode() + b"\n")
+                os.fsync(self._file)
+            except OSError as error:
+                raise RunError(f"cannot write to {self.folder / RECORD}: {error.strerror}") from error
             self.finished[entry.node] = entry
 
     def succeeded(self, node: str, digest: str) -> Entry | None:
