@@ -42,3 +42,9 @@ def test_places_without_an_item_are_compared_too() -> None:
     short = Answer("u1", ["a", ""], [0.9, LOWEST], known=True)
     assert differs(short, short) == ""
     assert differs(short, replace(short, items=["a", "b"], scores=[0.9, 0.1]))
+
+
+def test_the_score_of_an_empty_place_may_be_rounded_as_json_rounds_it() -> None:
+    empty = Answer("u1", ["", ""], [LOWEST, LOWEST], known=True)
+    assert differs(empty, replace(empty, scores=[-3.40282347e38, -3.40282347e38])) == ""
+    assert "place 1" in differs(empty, replace(empty, items=["a", ""], scores=[0.1, LOWEST]))
