@@ -150,7 +150,8 @@ def decide(rules: Rules, candidates: Mapping[str, Measured], bars: Mapping[str, 
     """
     name = f"{rules.metric}@{rules.k}"
     values = {model: found.mean(rules.metric, rules.k) for model, found in candidates.items()}
-    winner = max(sorted(values), key=lambda model: values[model])
+    # Of equals popularity wins: the other could not beat it, and a shop with little data would show nothing at all.
+    winner = max(sorted(values), key=lambda model: (values[model], model == POPULARITY))
     value = values[winner]
     if rules.floor:
         metric, k, least = rules.floor

@@ -99,6 +99,12 @@ def test_popularity_goes_live_where_nothing_is_and_nothing_beats_it() -> None:
     assert "no model beats popularity" in decision.reason
 
 
+def test_a_model_that_only_equals_popularity_gives_way_to_it() -> None:
+    same = recalls(0.0)
+    decision = evaluation.decide(RULES, {"als": same, "popularity": same}, {POPULARITY: same})
+    assert (decision.winner, decision.promote) == ("popularity", True)
+
+
 def test_popularity_replaces_only_a_live_model_that_fell_behind_it() -> None:
     popular = recalls(0.02)
     bars = {POPULARITY: popular, LIVE: recalls(0.01)}
