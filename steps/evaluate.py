@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from steps.artifacts import candidate, names, records, release, verdict
 from steps.clients.object_store import Store, open_store
-from steps.models import evaluation, families
-from steps.models.evaluation import Measured, Rules
+from steps.models import families
+from steps.models.rules import read_rules
 from steps.runtime.errors import BadDataError, UsageError
 from steps.runtime.flags import whole_number
 from steps.runtime.program import Parser, Step, main
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from steps.artifacts.dataset import Dataset
     from steps.artifacts.report import Figures
     from steps.artifacts.verdict import Verdict
-    from steps.models.evaluation import HeldOut
+    from steps.models.evaluation import HeldOut, Measured
     from steps.models.factors import Factors
+    from steps.models.rules import Rules
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def run(step: Step) -> None:
     flags, store = step.flags, open_store(step.settings)
     run_name = names.require_run(step.settings.run)
     models = families.parse_names(flags.models or "popularity,als")
-    rules = evaluation.read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
+    rules = read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
     most = whole_number("--max-users", flags.max_users or "50000", low=1)
     seed = whole_number("--seed", flags.seed or "7")
     found = {name: candidate.read(store.models, names.candidate(run_name, name)) for name in models}
@@ -81,6 +82,7 @@ def judge(
     """Measures everybody on the same users, decides, and writes figures, report and, last, the verdict."""
     from steps.artifacts import dataset, report
     from steps.artifacts.dataset import Split
+    from steps.models import evaluation
     from steps.models.popularity import Popularity
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,7 +9,8 @@ import sys
 
 from steps.artifacts import dataset, release, verdict
 from steps.clients.object_store import Bucket, open_store
-from steps.models import evaluation, families
+from steps.models import families
+from steps.models.rules import read_rules
 from steps.runtime.errors import UsageError
 from steps.runtime.flags import whole_number, yes_or_no
 from steps.runtime.program import Parser, Step, main
@@ -39,7 +40,7 @@ def run(step: Step) -> None:
     store = open_store(step.settings)
     names = families.parse_names(flags.models or "popularity,als")
     families.check_settings(names, flags.set)
-    evaluation.read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
+    read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
     whole_number("--seed", flags.seed or "7")
     again = yes_or_no("--again", flags.again or "false")
     if not dataset.exists(store, flags.snapshot):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from steps.artifacts import names, records
 from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError
-from steps.models.factors import Factors
 from steps.models.signature import Answer
 from steps.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from steps.models.factors import Factors
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ def write(models: Bucket, candidate: Candidate, folder: Path) -> Candidate:
 
 def factors(models: Bucket, candidate: Candidate, cache: Path) -> Factors:
     """The factors of a candidate, mapped from files whose checksums hold."""
+    from steps.models.factors import Factors
+
     part = candidate.part("factors")
     if not part:
         raise UsageError(f"{candidate.path} ({candidate.model}) has no factors: its scores are not a dot product")

@@ -12,8 +12,9 @@ import numpy as np
 from steps.artifacts.release import Release
 from steps.artifacts.verdict import Verdict
 from steps.models import metrics
-from steps.models.evaluation import LIVE, POPULARITY, Mask, Measured, Rules
+from steps.models.evaluation import LIVE, POPULARITY, Mask, Measured
 from steps.models.metrics import Counts
+from steps.models.rules import Rules
 
 if TYPE_CHECKING:
     import pandas as pd

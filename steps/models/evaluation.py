@@ -13,8 +13,7 @@ from steps.models import metrics
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, Codes, IdTable
 from steps.models.metrics import Counts, Values
-from steps.runtime.errors import UsageError
-from steps.runtime.flags import number
+from steps.models.rules import Rules
 
 Mask = npt.NDArray[np.bool_]
 
@@ -104,30 +103,6 @@ class Bar:
     difference: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class Rules:
-    """When a candidate is good enough."""
-
-    metric: str
-    k: int
-    tolerance: float
-    """How much worse than the live model, as a share of it, is still not worse."""
-    floor: tuple[str, int, float] | None = None
-    """A metric, its k and a value that alone is enough."""
-
-
-def read_rules(metric: str, tolerance: str, floor: str) -> Rules:
-    """Rules from the flags of the same names."""
-    name, k = metrics.parse(metric)
-    wanted = None
-    if floor:
-        text, equals, value = floor.partition("=")
-        if not equals:
-            raise UsageError(f"--min-metric is {floor!r}: write NAME@K=VALUE, such as recall@10=0.05")
-        wanted = (*metrics.parse(text), number("--min-metric", value, 0, 1))
-    return Rules(name, k, number("--tolerance", tolerance, 0, 1), wanted)
 
 
 @dataclass(frozen=True)

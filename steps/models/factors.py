@@ -11,7 +11,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import UNKNOWN, Codes, IdTable
-from steps.models.recommender import LOWEST, Floats, Recommendations, best, check_learned
+from steps.models.recommender import Floats, Recommendations, best, check_learned
+from steps.models.signature import LOWEST
 
 BLOCK_BYTES = 64 << 20
 """Scores held at once; more does not make the multiplication faster."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from steps.models.recommender import Recommender
 from steps.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from steps.models.recommender import Recommender
 
 FAMILIES = {
     "popularity": ("steps.models.popularity", "Popularity"),
@@ -17,8 +20,7 @@ FAMILIES = {
 
 def family(name: str) -> type[Recommender]:
     """The class of a family; its module, and with it any framework, is imported only now."""
-    if name not in FAMILIES:
-        raise UsageError(f"there is no model {name!r}; allowed are {', '.join(sorted(FAMILIES))}")
+    check_name(name)
     module, attribute = FAMILIES[name]
     found: type[Recommender] = getattr(import_module(module), attribute)
     return found
@@ -32,8 +34,13 @@ def parse_names(text: str) -> list[str]:
     if len(set(names)) < len(names):
         raise UsageError(f"a model is named twice in {text!r}")
     for name in names:
-        family(name)
+        check_name(name)
     return names
+
+
+def check_name(name: str) -> None:
+    if name not in FAMILIES:
+        raise UsageError(f"there is no model {name!r}; allowed are {', '.join(sorted(FAMILIES))}")
 
 
 def make(name: str, settings: str = "") -> Recommender:

@@ -14,7 +14,6 @@ import scipy.sparse as sp
 
 from steps.models.ids import Codes
 from steps.models.recommender import NOBODY
-from steps.runtime.errors import UsageError
 
 Hits = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
@@ -88,15 +87,6 @@ def novelty(shown: Codes, buyers: Counts, users: int) -> float:
     share = (buyers + 1) / (users + 1)
     places = shown[shown != NOBODY]
     return float(-np.log2(share[places]).mean()) if len(places) else 0.0
-
-
-def parse(text: str) -> tuple[str, int]:
-    """`ndcg@10` → the metric's name and k."""
-    name, at, k = text.partition("@")
-    allowed = ", ".join(f"{metric}@10" for metric in PER_USER)
-    if name not in PER_USER or not at or not k.isdigit() or not 1 <= int(k) <= 1000:
-        raise UsageError(f"{text!r} is not a metric; allowed are {allowed}, each with a k from 1 to 1000")
-    return name, int(k)
 
 
 def bootstrap(difference: Values, seed: int, draws: int = 1000, level: float = 0.95) -> tuple[float, float]:

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from steps.models.ids import Codes
 from steps.models.interactions import Interactions
+from steps.models.signature import LOWEST
 from steps.runtime.errors import CheckFailedError
 
 Floats = npt.NDArray[np.float32]
@@ -22,8 +23,6 @@ Report = Callable[[int, int], None]
 
 NOBODY = -1
 """The item code that fills a row when a user has fewer items left than were asked for."""
-LOWEST = float(np.finfo(np.float32).min)
-"""The score beside it. Finite, because JSON knows no infinity."""
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import scipy.sparse as sp
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.quiet_tensorflow import tf
-from steps.models.recommender import LOWEST
 from steps.models.signature import (
     ITEMS,
     KNOWN,
+    LOWEST,
     NO_ITEM,
     PREDICT,
     PREDICTIONS,

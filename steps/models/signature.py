@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from steps.models.recommender import LOWEST
-
 MODEL_NAME = "recommender"
 
 PREDICT = "predict"
@@ -21,6 +19,9 @@ Items that the user bought are left out. A row with fewer than k items left ends
 USERS, PRODUCTS, PREDICTIONS, K = "users", "products", "predictions", "k"
 ITEMS, SCORES, KNOWN = "items", "scores", "known"
 NO_ITEM = ""
+
+LOWEST = -3.4028234663852886e38
+"""The least float32: finite, because JSON knows no infinity."""
 
 TOLERANCE = 1e-3
 """Relative difference of two scores that another BLAS or batch size explains."""

@@ -7,9 +7,10 @@ import pytest
 import scipy.sparse as sp
 
 from steps.models import evaluation
-from steps.models.evaluation import LIVE, POPULARITY, Measured, Rules
+from steps.models.evaluation import LIVE, POPULARITY, Measured
 from steps.models.factors import Factors
 from steps.models.ids import IdTable
+from steps.models.rules import Rules
 
 RULES = Rules("recall", 2, tolerance=0.1)
 

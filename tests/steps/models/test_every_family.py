@@ -13,7 +13,8 @@ from steps.models import families
 from steps.models.factors import Factors, rows_of
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.interactions import Interactions
-from steps.models.recommender import LOWEST, NOBODY, Recommender
+from steps.models.recommender import NOBODY, Recommender
+from steps.models.signature import LOWEST
 from steps.runtime.errors import CheckFailedError
 
 SMALL = "als.factors=8,als.iterations=10,als.regularization=0.1"

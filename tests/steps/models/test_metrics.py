@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 from steps.models import metrics
-from steps.runtime.errors import UsageError
+from steps.models.rules import METRICS
 
 HITS = np.array([[True, False, True, False, False], [False] * 5])
 RELEVANT = np.array([3, 1])
@@ -68,16 +68,6 @@ def test_novelty_is_high_for_what_few_bought() -> None:
     assert metrics.novelty(np.array([[-1]]), buyers, users=7) == 0
 
 
-def test_a_metric_is_read_with_its_k() -> None:
-    assert metrics.parse("recall@20") == ("recall", 20)
-
-
-@pytest.mark.parametrize("text", ["", "ndcg", "ndcg@", "ndcg@0", "ndcg@x", "auc@10", "ndcg@1001"])
-def test_a_wrong_metric_is_refused_with_the_allowed_ones(text: str) -> None:
-    with pytest.raises(UsageError, match="ndcg@10"):
-        metrics.parse(text)
-
-
 def test_the_bootstrap_interval_holds_the_mean_and_narrows_with_users() -> None:
     rng = np.random.default_rng(0)
     few, many = rng.normal(0.1, 1, 100), rng.normal(0.1, 1, 10_000)
@@ -88,3 +78,7 @@ def test_the_bootstrap_interval_holds_the_mean_and_narrows_with_users() -> None:
     wide = metrics.bootstrap(few, seed=1)
     assert wide[1] - wide[0] > 5 * (high - low)
     assert metrics.bootstrap(many, seed=1) == (low, high)
+
+
+def test_every_metric_that_can_decide_is_defined() -> None:
+    assert tuple(metrics.PER_USER) == METRICS

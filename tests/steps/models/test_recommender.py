@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from steps.models.recommender import LOWEST, NOBODY, best
+from steps.models.recommender import NOBODY, best
+from steps.models.signature import LOWEST
 
 
 def test_the_best_come_first_and_ties_keep_their_order() -> None:

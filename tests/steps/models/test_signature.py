@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from steps.models.recommender import LOWEST
-from steps.models.signature import Answer, differs
+from steps.models.signature import LOWEST, Answer, differs
 
 RECORDED = Answer("u1", ["a", "b", "c"], [0.9, 0.5, 0.5], known=True)
 
