@@ -56,6 +56,8 @@ def check(manifest: Fields) -> None:
     _only(spec, SPEC | SPEC_ELSEWHERE, "the workflow")
     _parameters(spec.get("arguments", {}), INPUT, "the workflow")
     _synchronization(spec, "the workflow")
+    _lengths(spec, ("activeDeadlineSeconds",), "the workflow")
+    _whole(spec, "parallelism", "the workflow")
     for template in spec.get("templates", []):
         _template(template)
 
@@ -72,6 +74,9 @@ def _template(template: Fields) -> None:
     _parameters(template.get("outputs", {}), OUTPUT, where)
     _synchronization(template, where)
     _lengths(template, ("activeDeadlineSeconds", "timeout"), where)
+    _whole(template, "parallelism", where)
+    if "parallelism" in template and kinds != ["dag"]:
+        raise UnsupportedError(f"{where} uses parallelism, which only a dag may")
     if "retryStrategy" in template:
         _retry(template["retryStrategy"], where)
     if kinds == ["container"]:
@@ -137,7 +142,9 @@ def _retry(strategy: Fields, where: str) -> None:
         raise UnsupportedError(
             f"retryPolicy of {where} is {strategy['retryPolicy']!r}; this runner supports {', '.join(sorted(POLICIES))}"
         )
+    _whole(strategy, "limit", f"retryStrategy of {where}")
     backoff = strategy.get("backoff", {})
+    _whole(backoff, "factor", f"backoff of {where}")
     _only(backoff, BACKOFF, f"backoff of {where}")
     _lengths(backoff, ("duration", "maxDuration", "cap"), where)
 
@@ -159,6 +166,11 @@ def _lengths(holder: Fields, names: Iterable[str], where: str) -> None:
                 seconds(holder[name])
             except ValueError as error:
                 raise UnsupportedError(f"{name} of {where}: {error}") from error
+
+
+def _whole(holder: Fields, name: str, where: str) -> None:
+    if name in holder and not str(holder[name]).isdigit():
+        raise UnsupportedError(f"{name} of {where} is {holder[name]!r}; it must be a whole number")
 
 
 def _only(fields: Fields, allowed: set[str], where: str) -> None:
