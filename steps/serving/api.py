@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections import Counter
@@ -9,12 +10,21 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi.exceptions import RequestValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from steps.serving.live import Live, Model
 
-UserId = Annotated[str, Field(min_length=1, max_length=256)]
 MOST_USERS = 1000
+
+
+def writable(one: str) -> str:
+    """Refuses half a character, which JSON can spell but no answer could repeat."""
+    one.encode()
+    return one
+
+
+UserId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(writable)]
 
 
 class RecommendRequest(BaseModel):
@@ -84,6 +94,12 @@ def application(live: Live) -> FastAPI:
         if model is None:
             raise HTTPException(503, f"no model answers yet: {live.problem}", headers={"Retry-After": "5"})
         return model
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(request: Request, error: RequestValidationError) -> Response:
+        # What came is not sent back: it may be long, or nothing that JSON can hold.
+        faults = [{"loc": fault["loc"], "msg": fault["msg"]} for fault in error.errors()]
+        return Response(json.dumps({"detail": faults}), 422, media_type="application/json")
 
     @app.middleware("http")
     async def measure(request: Request, follow: Callable[[Request], Awaitable[Response]]) -> Response:

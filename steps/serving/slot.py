@@ -38,6 +38,8 @@ from steps.serving import tensorflow_json
 
 log = logging.getLogger(__name__)
 
+MOST_ITEMS = 100_000
+"""The largest k that is answered: more would ask for memory, not for recommendations."""
 INPUTS = {PREDICT: (USERS, PRODUCTS), RECOMMEND: (USERS, K)}
 
 
@@ -179,8 +181,8 @@ def parse(body: bytes) -> tuple[str, dict[str, Any], bool]:
     if not isinstance(request, dict):
         raise RequestError(400, "JSON Value: the body is not an object")
     signature = request.get("signature_name", "serving_default")
-    if signature not in INPUTS:
-        raise RequestError(400, f'Serving signature name: "{signature}" not found in signature def')
+    if not isinstance(signature, str) or signature not in INPUTS:
+        raise RequestError(400, f"Serving signature name: {json.dumps(signature)} not found in signature def")
     by_row = "instances" in request
     given = request.get("instances") if by_row else request.get("inputs")
     if by_row == ("inputs" in request) or not given:
@@ -205,7 +207,7 @@ def _checked(inputs: Any, signature: str) -> dict[str, Any]:
     for name in wanted:
         value = inputs[name]
         if name == K:
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_ITEMS:
                 raise RequestError(400, f"JSON Value: {json.dumps(value)} is not of expected type: int32")
         elif not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             raise RequestError(400, f"JSON Value: {json.dumps(value)} is not of expected type: string")

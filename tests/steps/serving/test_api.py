@@ -101,6 +101,22 @@ def test_a_wrong_request_is_422(released: Live, url: str, path: str, body: Any) 
     assert post(f"{url}/{path}", body).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("recommend", r'{"user": "\ud800"}'),
+        ("recommend", r'{"\ud800": 1}'),
+        ("recommend", '{"user": "u003", "k": NaN}'),
+        ("recommend", '{"user": "u003", "k": 1e400}'),
+        ("predict", r'{"users": ["u003"], "products": ["\udfff"]}'),
+    ],
+)
+def test_what_json_can_spell_but_not_mean_is_422_too(released: Live, url: str, path: str, body: str) -> None:
+    answer = requests.post(f"{url}/{path}", data=body, headers={"content-type": "application/json"}, timeout=5)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["msg"]
+
+
 def test_the_state_tells_version_and_counts(released: Live, url: str) -> None:
     post(f"{url}/recommend", {"user": "u003"})
     post(f"{url}/recommend", {})

@@ -141,6 +141,9 @@ def test_rows_are_answered_as_rows(filled: Slot, url: str) -> None:
     ("body", "said"),
     [
         ({"inputs": {"users": ["a"], "k": 1}}, "serving_default"),
+        ({"signature_name": ["recommend"], "inputs": {"users": ["a"], "k": 1}}, "signature"),
+        ({"signature_name": "\ud800", "inputs": {"users": ["a"], "k": 1}}, "signature"),
+        ({"signature_name": "recommend", "inputs": {"users": ["a"], "k": 10**12}}, "type: int32"),
         ({"signature_name": "recommend", "inputs": {"users": ["a"]}}, "users and k"),
         ({"signature_name": "recommend", "inputs": {"users": "a", "k": 1}}, "type: string"),
         ({"signature_name": "recommend", "inputs": {"users": [1], "k": 1}}, "type: string"),
