@@ -7,7 +7,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from steps.artifacts import candidate, names, records, release, verdict
 from steps.clients.object_store import Store, open_store
@@ -71,9 +71,14 @@ def run(step: Step) -> None:
     step.output("promote", "true" if judged.promote else "false")
     step.output("reason", judged.reason)
     step.output("winner", judged.winner)
-    step.output("metrics", judged.candidates[names.parse_candidate(judged.winner)[1]]["metrics"])
+    step.output("metrics", {name: one["metrics"] for name, one in everybody(judged).items()})
     step.output("report", store.models.address(f"{judged.winner}/report.html"))
     step.output("sample", judged.sample)
+
+
+def everybody(judged: Verdict) -> dict[str, dict[str, Any]]:
+    """The candidates and the bars; popularity is often both, and then one row is enough."""
+    return {**judged.bars, **judged.candidates}
 
 
 def judge(

@@ -14,7 +14,7 @@ Outputs = Mapping[str, Mapping[str, str]]
 
 NEXT = {
     "retrain": (
-        ("python -m steps.serve", "answer requests, with a page for people at http://127.0.0.1:8080"),
+        ("python -m steps.serve", "answer requests, described at http://127.0.0.1:8080/docs"),
         ("python workflows/submit.py batch-predict", "write recommendations for every user"),
         ("python workflows/submit.py rollback", "go back to the release before"),
         ("python cron/deploy.py --on local", "retrain every night from here on"),
@@ -52,10 +52,7 @@ def say(console: Console, text: str, style: str = "") -> None:
 def release(console: Console, released: Mapping[str, str], evaluated: Mapping[str, str]) -> None:
     where = f" in slot {released['slot']}" if released.get("slot") else ""
     say(console, f"Released version {released['version']}{where}: {released.get('candidate', '')}", style="bold")
-    if evaluated.get("metrics"):
-        console.print(metrics(evaluated["metrics"]))
-    if evaluated.get("report"):
-        say(console, f"Report: {evaluated['report']}")
+    judgement(console, evaluated)
     shown = sample(evaluated.get("sample", ""))
     if shown is not None:
         console.print(shown)
@@ -63,6 +60,13 @@ def release(console: Console, released: Mapping[str, str], evaluated: Mapping[st
 
 def verdict(console: Console, evaluated: Mapping[str, str]) -> None:
     say(console, "No candidate was good enough; what was live stays live.", style="bold")
+    judgement(console, evaluated)
+
+
+def judgement(console: Console, evaluated: Mapping[str, str]) -> None:
+    """Why it was decided so, by which figures, and where they are shown at length."""
+    if evaluated.get("reason"):
+        say(console, f"{evaluated['reason']}.")
     if evaluated.get("metrics"):
         console.print(metrics(evaluated["metrics"]))
     if evaluated.get("report"):

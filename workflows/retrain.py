@@ -66,7 +66,7 @@ def retrain() -> WorkflowTemplate:
             "evaluate",
             size=LARGE,
             flags=["snapshot", "models", "fingerprint", *gate_flags],
-            outputs=["promote", "winner", "metrics", "report"],
+            outputs=["promote", "reason", "winner", "metrics", "report"],
             optional_outputs={"sample": "[]"},
         )
         model_publish = step(

@@ -33,7 +33,9 @@ def test_als_beats_popularity_in_a_shop_with_tastes(run_step: Run, trained: str,
     assert judged.fingerprint == "abc"
     assert judged.live_version == 0
     assert judged.differences["popularity"]["low"] > 0
-    assert json.loads(outputs["metrics"]) == judged.candidates["als"]["metrics"]
+    assert json.loads(outputs["metrics"])["als"] == judged.candidates["als"]["metrics"]
+    assert set(json.loads(outputs["metrics"])) == {"als", "popularity"}
+    assert outputs["reason"] == judged.reason
     ours, bar = judged.candidates["popularity"]["metrics"], judged.bars["popularity"]["metrics"]
     assert ours == pytest.approx(bar)
 
