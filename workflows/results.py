@@ -74,22 +74,14 @@ def judgement(console: Console, evaluated: Mapping[str, str]) -> None:
 
 
 def metrics(text: str) -> Table:
-    """What evaluate has measured: one row a model where they are told apart, else one row a metric."""
+    """What evaluate has measured: a column a model and a row a metric, so that it fits a narrow terminal."""
+    models = {name: values for name, values in (parsed(text, dict) or {}).items() if isinstance(values, dict)}
     table = Table(box=None, pad_edge=False)
-    found = parsed(text, dict) or {}
-    rows = {name: values for name, values in found.items() if isinstance(values, dict)}
-    if rows:
-        columns = list(dict.fromkeys(key for values in rows.values() for key in values if is_number(values[key])))
-        table.add_column("model")
-        for name in columns:
-            table.add_column(name, justify="right")
-        for model, values in rows.items():
-            table.add_row(model, *(number(values.get(name)) for name in columns))
-        return table
     table.add_column("metric")
-    table.add_column("value", justify="right")
-    for name, value in found.items():
-        table.add_row(name, number(value))
+    for model in models:
+        table.add_column(model, justify="right")
+    for name in dict.fromkeys(key for values in models.values() for key in values):
+        table.add_row(name, *(number(values.get(name)) for values in models.values()))
     return table
 
 
@@ -126,10 +118,6 @@ def plain(listed: list[str]) -> Iterator[str]:
     """Names of products are data: rich's markup and control characters in them are only text."""
     for name in listed:
         yield "".join(character if character.isprintable() else "?" for character in name).replace("[", r"\[")
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def number(value: Any) -> str:

@@ -24,7 +24,8 @@ def test_a_release_shows_version_metrics_report_and_recommendations():
         {
             "plan": {"train": "true"},
             "evaluate": {
-                "metrics": '{"ndcg@10": 0.12345, "users": 7}',
+                "metrics": '{"als": {"ndcg@10": 0.12345, "users": 7}}',
+                "reason": "als is the best",
                 "report": "file:/r.html",
                 "sample": json.dumps(sample),
             },
@@ -33,6 +34,7 @@ def test_a_release_shows_version_metrics_report_and_recommendations():
     )
     assert "Released version 3 in slot green: candidates/r/als" in text
     assert "0.1235" in text or "0.1234" in text
+    assert "als is the best." in text
     assert "Report: file:/r.html" in text
     assert "Red [bold]Kettle" in text
     assert "Old?[31m Lamp" in text
@@ -47,18 +49,13 @@ def test_without_a_sample_there_is_no_table(sample):
     assert "bought" not in text
 
 
-def test_metrics_of_several_models_are_a_row_each():
-    text = said(
-        "retrain",
-        {
-            "evaluate": {"metrics": '{"als": {"ndcg@10": 0.2, "note": "x"}, "popularity": {"ndcg@10": 0.1}}'},
-            "model-publish": {"version": "1"},
-        },
-    )
-    assert "note" not in text
-    assert [row.split() for row in text.splitlines() if row.startswith(("als", "popularity"))] == [
-        ["als", "0.2000"],
-        ["popularity", "0.1000"],
+def test_metrics_of_several_models_stand_side_by_side():
+    found = '{"als": {"ndcg@10": 0.2, "recall@10": 0.3}, "popularity": {"ndcg@10": 0.1}}'
+    text = said("retrain", {"evaluate": {"metrics": found}, "model-publish": {"version": "1"}})
+    assert [row.split() for row in text.splitlines() if row.startswith(("metric", "ndcg", "recall"))] == [
+        ["metric", "als", "popularity"],
+        ["ndcg@10", "0.2000", "0.1000"],
+        ["recall@10", "0.3000", "–"],
     ]
 
 
@@ -68,7 +65,8 @@ def test_nothing_new_says_why():
 
 
 def test_a_refused_candidate_says_so():
-    text = said("retrain", {"plan": {"train": "true"}, "evaluate": {"metrics": '{"ndcg@10": 0.1}', "report": "x"}})
+    text = said("retrain", {"plan": {"train": "true"}, "evaluate": {"reason": "als lost", "report": "x"}})
+    assert "als lost." in text
     assert "No candidate was good enough; what was live stays live." in text
     assert "Released" not in text
 
