@@ -10,6 +10,7 @@ import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -45,23 +46,37 @@ def project() -> dict[str, object]:
 
 
 @pytest.fixture(scope="session")
-def engine() -> str:
-    """podman or docker, whichever answers; the client alone, without its service, is not enough."""
-    for name in ("podman", "docker"):
-        if shutil.which(name) and subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0:
-            return name
-    pytest.skip("neither podman nor docker answers on this machine")
+def lacking() -> Callable[[str], NoReturn]:
+    """Ends a test for want of an engine or an image: a failure where a tag says that the images were built."""
+    return pytest.fail if os.environ.get("RECOMMENDER_IMAGES_TAG") else pytest.skip
 
 
 @pytest.fixture(scope="session")
-def image(engine: str, project: dict[str, object]) -> Callable[[str], str]:
-    """The name of a target's image; skips where it has not been built."""
+def engine(lacking: Callable[[str], NoReturn]) -> str:
+    """podman or docker, whichever answers; the client alone, without its service, is not enough."""
+    present = [name for name in ("podman", "docker") if shutil.which(name)]
+    for name in present:
+        if subprocess.run([name, "info"], capture_output=True, check=False).returncode == 0:
+            return name
+    return lacking(f"no engine answers on this machine; installed: {', '.join(present) or 'neither podman nor docker'}")
+
+
+@pytest.fixture(scope="session")
+def image(engine: str, project: dict[str, object], lacking: Callable[[str], NoReturn]) -> Callable[[str], str]:
+    """The name of a target's image, where it has been built and the engine can run it."""
     tag = os.environ.get("RECOMMENDER_IMAGES_TAG") or project["version"]
+    runs: list[str] = []
 
     def name_of(target: str) -> str:
         name = f"recommender-{target}:{tag}"
         if subprocess.run([engine, "image", "inspect", name], capture_output=True, check=False).returncode:
-            pytest.skip(f"{name} is not built: run containers/build.sh, or name a tag in RECOMMENDER_IMAGES_TAG")
+            lacking(f"{name} is not built: run containers/build.sh, or name a tag in RECOMMENDER_IMAGES_TAG")
+        if not runs:
+            command = [engine, "run", "--rm", "--network=none", "--entrypoint=true", name]
+            tried = subprocess.run(command, capture_output=True, text=True, check=False)
+            if tried.returncode:
+                lacking(f"{engine} cannot run a container on this machine: {tried.stderr.strip()}")
+            runs.append(name)
         return name
 
     return name_of
