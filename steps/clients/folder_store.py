@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class FolderBucket(Bucket):
         folder = self._path(prefix.rpartition("/")[0])
         entries = []
         with self._errors(prefix):
-            for path in _files(folder):
+            for path in _files(folder, unfinished=False):
                 key = path.relative_to(self.root).as_posix()
                 if key.startswith(prefix):
                     try:
@@ -79,10 +79,12 @@ class FolderBucket(Bucket):
 
     def sweep(self, older_than: datetime) -> int:
         swept = 0
-        for path in self.root.rglob(f"{UNFINISHED}*"):
-            if path.is_file() and path.stat().st_mtime < older_than.timestamp():
-                path.unlink(missing_ok=True)
-                swept += 1
+        with self._errors(""):
+            for path in _files(self.root, unfinished=True):
+                with suppress(FileNotFoundError):  # its writer has finished meanwhile
+                    if path.stat().st_mtime < older_than.timestamp():
+                        path.unlink()
+                        swept += 1
         return swept
 
     def address(self, key: str = "") -> str:
@@ -128,7 +130,9 @@ class FolderBucket(Bucket):
         except FileNotFoundError as missing:
             raise ObjectMissingError(self.address(key)) from missing
         except OSError as error:
-            sentence = f"the store cannot use {error.filename or self.address(key)}: {error.strerror}"
+            # A copy that fails names its source first, which is not to blame.
+            place = error.filename2 or error.filename or self.address(key)
+            sentence = f"the store cannot use {place}: {error.strerror}"
             raise (UsageError if error.errno in NOT_ALLOWED else TryAgainError)(sentence) from error
 
 
@@ -137,18 +141,25 @@ def _make_folder(folder: Path) -> None:
     for attempt in range(5):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
             if attempt == 4:
-                raise
+                raise UsageError(f"the store cannot make the folder {folder}") from error
         else:
             return
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
+def _files(folder: Path, *, unfinished: bool) -> Iterator[Path]:
+    """The objects below a folder, or what their writers have not finished."""
+    for parent, _, names in os.walk(folder, onerror=_unless_missing):
         for name in names:
-            if not name.startswith(UNFINISHED):
+            if name.startswith(UNFINISHED) is unfinished:
                 yield Path(parent) / name
+
+
+def _unless_missing(error: OSError) -> None:
+    """A folder that cannot be read must not look like an empty one: its releases would count for nothing."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _to_disk(path: Path) -> None:
