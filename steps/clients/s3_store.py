@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
+from xml.etree.ElementTree import ParseError
 
 import requests
 import urllib3
 from minio import Minio
 from minio.commonconfig import ComposeSource
 from minio.deleteobjects import DeleteObject
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 
 from steps.clients.object_store import Bucket, Entry, ObjectExistsError, ObjectMissingError
 from steps.runtime.errors import TryAgainError, UsageError
@@ -36,22 +38,26 @@ class S3Bucket(Bucket):
 
     @classmethod
     def open(cls, settings: Settings, bucket: str, prefix: str) -> S3Bucket:
-        address = urlsplit(settings.s3_endpoint)
         pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
             maxsize=16,
-            retries=urllib3.Retry(total=3, backoff_factor=0.3, status_forcelist=(500, 502, 504)),
+            # A store that hangs is asked once more, not three times: each costs READ_SECONDS.
+            retries=urllib3.Retry(total=3, read=1, backoff_factor=0.3, status_forcelist=(500, 502, 504)),
             cert_reqs="CERT_REQUIRED",
             ca_certs=settings.s3_ca_file or None,
         )
-        client = Minio(
-            address.netloc,
-            access_key=settings.s3_access_key.reveal(),
-            secret_key=settings.s3_secret_key.reveal(),
-            region=settings.s3_region,
-            secure=address.scheme == "https",
-            http_client=pool,
-        )
+        try:
+            address = urlsplit(settings.s3_endpoint)
+            client = Minio(
+                address.netloc,
+                access_key=settings.s3_access_key.reveal(),
+                secret_key=settings.s3_secret_key.reveal(),
+                region=settings.s3_region,
+                secure=address.scheme == "https",
+                http_client=pool,
+            )
+        except ValueError as error:
+            raise UsageError(f"S3_ENDPOINT is {settings.s3_endpoint!r}: {error}") from error
         return cls(client, bucket, prefix, settings.s3_ca_file or True)
 
     def put(self, key: str, data: bytes) -> None:
@@ -161,5 +167,23 @@ class S3Bucket(Bucket):
             if error.code in REFUSED:
                 raise UsageError(f"{sentence}: check the keys and what they may do") from error
             raise TryAgainError(sentence) from error
-        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise TryAgainError(f"the store does not answer at {self.address(key)}: {type(error).__name__}") from error
+        except InvalidResponseError as error:
+            # A proxy before the store, or the store while it starts: a status, but not S3's own words.
+            raise TryAgainError(f"the store answers {_status(error)} for {self.address(key)}") from error
+        except (MinioException, urllib3.exceptions.HTTPError) as error:
+            reason = type(getattr(error, "reason", None) or error).__name__
+            raise TryAgainError(f"the store does not answer at {self.address(key)}: {reason}") from error
+        except OSError as error:
+            reason = f"{error.filename or self.address(key)}: {error.strerror or type(error).__name__}"
+            raise TryAgainError(f"cannot copy from or to the store: {reason}") from error
+        except (ValueError, ParseError) as error:
+            # Its text may hold the header with the signature.
+            raise UsageError(
+                f"what answers for {self.address(key)} does not speak S3, or a key is malformed: "
+                "check S3_ENDPOINT, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
+
+
+def _status(error: InvalidResponseError) -> str:
+    found = re.search(r"[Rr]esponse code: (\d+)", str(error))
+    return f"status {found[1]}" if found else "something that is not S3"

@@ -70,14 +70,19 @@ class Settings:
                 "and begins and ends with a letter or digit"
             )
         for variable, bucket in (("DATA_BUCKET", self.data_bucket), ("MODELS_BUCKET", self.models_bucket)):
-            if not BUCKET.fullmatch(bucket):
+            if not BUCKET.fullmatch(bucket) or ".." in bucket or re.fullmatch(r"[\d.]+", bucket):
                 raise UsageError(
-                    f"{variable} is {bucket!r}: a bucket's name has 3 to 63 lower-case letters, digits, '-' and '.'"
+                    f"{variable} is {bucket!r}: a bucket's name has 3 to 63 lower-case letters, digits, '-' and '.', "
+                    "no two dots together, and is no IP address"
                 )
         if not self.on_s3:
             return
+        if "@" in self.s3_endpoint:
+            raise UsageError("S3_ENDPOINT holds a user or a password: give them as AWS_ACCESS_KEY_ID and its secret")
         if not re.fullmatch(r"https?://[^/\s]+/?", self.s3_endpoint):
             raise UsageError(f"S3_ENDPOINT is {self.s3_endpoint!r}: give http://HOST[:PORT] or https://HOST[:PORT]")
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.s3_region):
+            raise UsageError(f"AWS_REGION is {self.s3_region!r}: letters, digits, '_' and '-' are allowed")
         if not (self.s3_access_key and self.s3_secret_key):
             raise UsageError("STORE is s3:// but AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set")
         if self.s3_ca_file and not Path(self.s3_ca_file).is_file():

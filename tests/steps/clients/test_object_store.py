@@ -6,8 +6,11 @@ import errno
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -152,6 +155,72 @@ def test_an_absent_s3_asks_to_try_again() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.fixture
+def answering() -> Iterator[Callable[[int, bytes], Bucket]]:
+    """`answering(503, b"…")` → a bucket of a server that has nothing but this answer."""
+    servers = []
+
+    def start(status: int, body: bytes) -> Bucket:
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length") or 0))
+                self.send_response(status)
+                self.send_header("content-type", "text/html")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_GET = do_PUT = do_HEAD = answer  # noqa: N815
+
+            def log_message(self, *arguments: object) -> None:
+                """Says nothing."""
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return open_store(s3_at(f"http://127.0.0.1:{server.server_port}")).models
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def s3_at(endpoint: str, **others: str) -> Settings:
+    keys = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "hush"}
+    return Settings.from_environment({"STORE": "s3://", "S3_ENDPOINT": endpoint, **keys, **others})
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_a_proxy_that_answers_for_the_store_is_told_by_its_status(
+    answering: Callable[[int, bytes], Bucket], status: int
+) -> None:
+    bucket = answering(status, b"<html>")
+    for attempt in (bucket.list, lambda: bucket.get("a"), lambda: bucket.put("a", b"")):
+        with pytest.raises(TryAgainError, match=f"status {status}"):
+            attempt()
+
+
+def test_a_server_that_is_no_s3_is_a_wrong_setting(answering: Callable[[int, bytes], Bucket]) -> None:
+    for body in (b"<html>hello</html>", b"hello"):
+        with pytest.raises(UsageError, match="S3_ENDPOINT"):
+            answering(200, body).list()
+
+
+@pytest.mark.parametrize("endpoint", ["http://host:99999", "http://[::1"])
+def test_an_address_that_is_none_is_a_wrong_setting(endpoint: str) -> None:
+    with pytest.raises(UsageError, match="S3_ENDPOINT"):
+        open_store(s3_at(endpoint))
+
+
+def test_a_malformed_key_is_not_repeated() -> None:
+    bucket = open_store(s3_at("http://127.0.0.1:9", AWS_ACCESS_KEY_ID="some\nbody")).models
+    with pytest.raises(UsageError, match="AWS_ACCESS_KEY_ID") as caught:
+        bucket.get("a")
+    assert "Signature" not in str(caught.value)
+
+
 def test_wrong_keys_are_a_wrong_setting(s3_settings: Settings) -> None:
     from dataclasses import replace
 
@@ -187,6 +256,32 @@ def test_a_store_whose_folder_is_a_file_is_a_wrong_setting(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="Not a directory"):
         FolderBucket(tmp_path / "file" / "data").put("a", b"")
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket = FolderBucket(tmp_path)
+    bucket.put("releases/1.json", b"")
+
+    def refuse(path: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UsageError, match="Permission denied"):
+        bucket.list("releases/")
+    with pytest.raises(UsageError, match="Permission denied"):
+        bucket.sweep(datetime.now(UTC))
+
+
+def test_sweeping_passes_over_what_its_writer_finishes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "_files", lambda *_, **named: [tmp_path / ".unfinished-gone"])
+    assert FolderBucket(tmp_path).sweep(datetime.now(UTC)) == 0
+
+
+def test_a_place_where_no_folder_can_be_made_is_a_wrong_setting() -> None:
+    with pytest.raises(UsageError, match="/proc/nothing"):
+        FolderBucket(Path("/proc/nothing")).put("a", b"")
 
 
 @pytest.mark.parametrize("key", ["/etc/passwd", "../up", "a/../../up"])

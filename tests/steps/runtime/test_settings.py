@@ -36,6 +36,9 @@ def test_s3_needs_both_keys() -> None:
         ({"STORE": "s3://", "S3_CA_FILE": "/nowhere.pem", **KEYS}, "/nowhere.pem"),
         ({"STORE_PREFIX": "../up"}, "../up"),
         ({"DATA_BUCKET": "Data"}, "Data"),
+        ({"MODELS_BUCKET": "192.168.0.1"}, "192.168.0.1"),
+        ({"MODELS_BUCKET": "a..b"}, "a..b"),
+        ({"STORE": "s3://", "AWS_REGION": "some where", **KEYS}, "some where"),
         ({"RUN": "Upper Case"}, "Upper Case"),
     ],
 )
@@ -53,3 +56,9 @@ def test_no_secret_appears_in_what_settings_print() -> None:
     settings = Settings.from_environment({"STORE": "s3://", **KEYS})
     assert "do-not-print" not in f"{settings} {settings!r} {settings.s3_secret_key} {[settings.s3_secret_key]}"
     assert settings.s3_secret_key.reveal() == "do-not-print"
+
+
+def test_a_password_in_the_endpoint_is_refused_and_not_repeated() -> None:
+    with pytest.raises(UsageError, match="S3_ENDPOINT") as caught:
+        Settings.from_environment({"STORE": "s3://", "S3_ENDPOINT": "http://me:hush@minio/path", **KEYS})
+    assert "hush" not in str(caught.value)
