@@ -23,6 +23,7 @@ from steps.runtime.settings import Settings
 log = logging.getLogger(__name__)
 
 FIGURES = "figures"
+WRONG_PLACE = (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError)
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -41,7 +42,6 @@ class Step:
         if self.outputs is None:
             return
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
-        self.outputs.mkdir(parents=True, exist_ok=True)
         unfinished = self.outputs / f".{name}.{os.getpid()}"
         unfinished.write_text(text, encoding="utf-8")
         unfinished.replace(self.outputs / name)
@@ -87,11 +87,14 @@ def main(
         start_logging()
         add_common_flags(parser)
         flags = parser.parse_args(arguments)
-        step = Step(Settings.from_environment(os.environ), flags, Path(flags.outputs) if flags.outputs else None)
+        step = Step(Settings.from_environment(os.environ), flags, _outputs(flags.outputs))
         run(step)
     except StepError as error:
         log.error("%s: %s", name, error)
         return error.code
+    except OSError as error:
+        log.error("%s: %s", name, _what_failed(error))
+        return Exit.USAGE if isinstance(error, WRONG_PLACE) else Exit.TRY_AGAIN
     except KeyboardInterrupt:
         if service:
             log.info("%s: stopped", name)
@@ -101,6 +104,26 @@ def main(
     seconds, mebibytes = time.perf_counter() - started, peak_memory() / 2**20
     log.info("%s: done in %.1f s, peak memory %.0f MiB", name, seconds, mebibytes, extra={FIGURES: step.figures})
     return Exit.DONE
+
+
+def _outputs(folder: str) -> Path | None:
+    """The place for small outputs, found to be one before any work is done."""
+    if not folder:
+        return None
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--outputs is {folder!r}, which cannot be made: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"--outputs is {folder!r}, which cannot be written to")
+    return path
+
+
+def _what_failed(error: OSError) -> str:
+    """A disk of this machine that is full or gone, in one sentence."""
+    place = error.filename2 or error.filename
+    return f"{place}: {error.strerror}" if place and error.strerror else str(error) or type(error).__name__
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -162,5 +185,7 @@ def start_logging() -> None:
     if level.lower() not in LEVELS:
         raise UsageError(f"LOG_LEVEL is {level!r}; allowed are {', '.join(LEVELS)}")
     root.setLevel(level.upper())
-    for noisy in ("urllib3", "matplotlib", "tensorflow", "h5py", "absl"):
+    for noisy in ("matplotlib", "tensorflow", "h5py", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # It warns of every connection that it tries again; what comes of it is said in one sentence at the end.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)

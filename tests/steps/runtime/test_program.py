@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -64,6 +65,24 @@ def test_outputs_are_whole_files_with_texts_as_they_are_and_values_as_json(tmp_p
     assert (tmp_path / "out" / "version").read_text() == "3"
     assert (tmp_path / "out" / "models").read_text() == '["als", "é"]'
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_place_where_no_outputs_can_be_left_is_found_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    worked: list[Step] = []
+    assert main(parser(), worked.append, ["--outputs", str(tmp_path / "file")]) == 2
+    assert main(parser(), worked.append, ["--outputs", str(tmp_path / "file" / "below")]) == 2
+    assert worked == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 75), (errno.EIO, 75), (errno.EACCES, 2)])
+def test_a_disk_that_fails_ends_in_one_sentence(number: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(step: Step) -> None:
+        raise OSError(number, os.strerror(number), "/scratch/file")
+
+    assert main(parser(), run, []) == code
+    line = json.loads(capsys.readouterr().err)
+    assert line["message"] == f"example: /scratch/file: {os.strerror(number)}"
 
 
 def test_without_a_place_for_outputs_they_are_logged(capsys: pytest.CaptureFixture[str]) -> None:
