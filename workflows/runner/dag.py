@@ -17,13 +17,14 @@ from typing import Any
 from workflows.runner import expressions
 from workflows.runner.expressions import ExpressionError
 from workflows.runner.fanout import FanoutError, Item, items
-from workflows.runner.session import Outcome, Session
+from workflows.runner.record import digest
+from workflows.runner.session import Outcome, Session, StoppedError
 from workflows.runner.substitution import TagError, substitute, tags
 from workflows.runner.tree import Node, Phase
 
 Task = Mapping[str, Any]
-Execute = Callable[[str, str, str, Mapping[str, str], Node], Outcome]
-"""Runs a template: its name, the node's path, the node's name, the arguments, the parent node."""
+Execute = Callable[[str, str, str, Mapping[str, str], Node, str], Outcome]
+"""Runs a template: its name, the node's path, the node's name, the arguments, the parent node, the lineage."""
 SIDE_BY_SIDE = 64
 """Items of one fan-out that are looked after at the same time, whatever the limits on running containers say."""
 
@@ -62,6 +63,7 @@ class Dag:
         node: Node,
         scope: Mapping[str, str],
         execute: Execute,
+        lineage: str,
     ) -> None:
         self.session = session
         self.template = template
@@ -69,6 +71,7 @@ class Dag:
         self.node = node
         self.scope = scope
         self.execute = execute
+        self.lineage = lineage
         self.tasks: dict[str, Task] = {task["name"]: task for task in template["dag"].get("tasks", [])}
         self.needs = {name: list(expressions.dependencies(self.depends(task))) for name, task in self.tasks.items()}
         self.ended: dict[str, Ended] = {}
@@ -145,7 +148,7 @@ class Dag:
         """A task that ends without having run."""
         leaf = self.session.tree.add(self.node, self.below(task["name"]), task["name"], task["template"], leaf=True)
         self.session.tree.change(leaf, phase=phase, message=message)
-        return Ended(Outcome(phase, message=message), parents=self.needs[task["name"]])
+        return Ended(Outcome(phase, message=message, lineage=self.before(task)), parents=self.needs[task["name"]])
 
     def group(self, task: Task, expanded: list[Item], scope: Mapping[str, str]) -> Ended:
         """The items of a fan-out, side by side."""
@@ -153,11 +156,16 @@ class Dag:
         self.session.tree.change(node, phase=Phase.RUNNING)
         with ThreadPoolExecutor(min(len(expanded), SIDE_BY_SIDE)) as pool:
             futures = [pool.submit(self.one_of, task, item, {**scope, **item.scope}, node) for item in expanded]
-        outcomes = [future.result() for future in futures]
+        try:
+            outcomes = [future.result() for future in futures]
+        except StoppedError as stop:
+            self.session.tree.change(node, phase=Phase.FAILED, message=str(stop))
+            raise
         bad = [outcome for outcome in outcomes if outcome.phase.bad]
         phase = bad[-1].phase if bad else Phase.SUCCEEDED
         self.session.tree.change(node, phase=phase)
-        return Ended(Outcome(phase, message=bad[-1].message if bad else ""), outcomes, self.needs[task["name"]])
+        message, lineage = bad[-1].message if bad else "", digest([outcome.lineage for outcome in outcomes])
+        return Ended(Outcome(phase, message=message, lineage=lineage), outcomes, self.needs[task["name"]])
 
     def one_of(self, task: Task, item: Item, scope: Mapping[str, str], parent: Node) -> Outcome:
         try:
@@ -178,12 +186,16 @@ class Dag:
             return self.unstarted(task, item, parent, Phase.ERROR, str(error))
         with self.session.slot(self.slots):
             arguments = {parameter["name"]: parameter["value"] for parameter in given}
-            return self.execute(task["template"], path, item.name, arguments, parent)
+            return self.execute(task["template"], path, item.name, arguments, parent, self.before(task))
 
     def unstarted(self, task: Task, item: Item, parent: Node, phase: Phase, message: str) -> Outcome:
         node = self.session.tree.add(parent, self.below(item.name), item.name, task["template"], leaf=True)
         self.session.tree.change(node, phase=phase, message=message)
-        return Outcome(phase, message=message)
+        return Outcome(phase, message=message, lineage=self.before(task))
+
+    def before(self, task: Task) -> str:
+        """What the task builds on: of a resumed run, it is done again where that was done again in another way."""
+        return digest([self.lineage, *(self.ended[need].outcome.lineage for need in self.needs[task["name"]])])
 
     def below(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name
@@ -218,7 +230,8 @@ class Dag:
                 if "default" not in source:
                     return Outcome(Phase.ERROR, message=f"output {parameter['name']!r}: {error}")
                 outputs[parameter["name"]] = source["default"]
-        return Outcome(Phase.SUCCEEDED, outputs)
+        lineage = digest([self.ended[name].outcome.lineage for name in self.tasks])
+        return Outcome(Phase.SUCCEEDED, outputs, lineage=lineage)
 
     def branch(self, name: str) -> Outcome:
         """A task's own end, or for one that did not run, the worst end of those before it."""

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +25,9 @@ LAST = ("lastRetry.exitCode", "lastRetry.status", "lastRetry.duration", "lastRet
 class Leaf:
     """One node that runs a container."""
 
-    def __init__(self, session: Session, node: Node, template: Template, scope: Mapping[str, str]) -> None:
+    def __init__(
+        self, session: Session, node: Node, template: Template, scope: Mapping[str, str], lineage: str = ""
+    ) -> None:
         self.session = session
         self.node = node
         self.template = template
@@ -32,7 +35,7 @@ class Leaf:
         self.folder = session.run.node_folder(node.path)
         self.last = dict.fromkeys(LAST, "") | {"lastRetry.exitCode": "-1", "lastRetry.duration": "0"}
         self.retries = 0
-        self.asked = digest(self.rendered())
+        self.asked = digest([lineage, self.rendered()])
 
     def rendered(self) -> dict[str, Any]:
         """The template for the next attempt."""
@@ -42,6 +45,10 @@ class Leaf:
         return filled
 
     def run(self, held: Sequence[int]) -> Outcome:
+        """The node's end, with what has led to it."""
+        return replace(self.end(held), lineage=self.asked)
+
+    def end(self, held: Sequence[int]) -> Outcome:
         """Attempts until one succeeds or no more are allowed; what an earlier process finished is not done again."""
         earlier = self.earlier()
         if earlier is not None:

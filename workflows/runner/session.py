@@ -23,6 +23,8 @@ class Outcome:
     phase: Phase
     outputs: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
+    lineage: str = ""
+    """A digest of what was asked of it and of all before it: what comes after is done again where this differs."""
 
 
 @dataclass(frozen=True)

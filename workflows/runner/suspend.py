@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from workflows.runner.durations import seconds
@@ -12,20 +13,23 @@ from workflows.runner.substitution import substitute
 from workflows.runner.tree import Node, Phase
 
 
-def suspend(session: Session, node: Node, template: Mapping[str, Any], scope: Mapping[str, str]) -> Outcome:
+def suspend(
+    session: Session, node: Node, template: Mapping[str, Any], scope: Mapping[str, str], lineage: str = ""
+) -> Outcome:
     """Asks for each supplied output on a terminal; when the duration has passed, the defaults are the answer."""
     told = substitute(template["suspend"] or {}, scope)
-    asked = digest({"suspend": told, "inputs": {key: scope[key] for key in scope if key.startswith("inputs.")}})
+    given = {key: scope[key] for key in scope if key.startswith("inputs.")}
+    asked = digest({"suspend": told, "inputs": given, "lineage": lineage})
     earlier = session.run.succeeded(node.path, asked)
     if earlier is not None:
         session.tree.change(node, reused=True)
-        return Outcome(Phase.SUCCEEDED, earlier.outputs)
+        return Outcome(Phase.SUCCEEDED, earlier.outputs, lineage=asked)
     clock = Clock(seconds(told["duration"]) if "duration" in told else None)
     outcome = answers(session, node, template, clock)
     session.check()
     if outcome.phase is Phase.SUCCEEDED:
         session.run.append(Entry(node.path, outcome.phase, asked, outcome.outputs))
-    return outcome
+    return replace(outcome, lineage=asked)
 
 
 def answers(session: Session, node: Node, template: Mapping[str, Any], clock: Clock) -> Outcome:

@@ -37,7 +37,7 @@ class Walk:
         tree.change(tree.root, phase=Phase.RUNNING, started=began)
         try:
             with session.mutexes(mutexes(self.spec), lambda name: tree.change(tree.root, message=f"waits for {name}")):
-                outcome = self.template(self.spec["entrypoint"], "", "", self.arguments(), tree.root)
+                outcome = self.template(self.spec["entrypoint"], "", "", self.arguments(), tree.root, "")
         except StoppedError as stop:
             outcome = Outcome(Phase.FAILED, message=str(stop))
         finally:
@@ -75,14 +75,16 @@ class Walk:
             "workflow.duration": f"{elapsed:.6f}",
         }
         try:
-            left = self.template(self.spec["onExit"], EXIT, EXIT, self.arguments(), None)
+            left = self.template(self.spec["onExit"], EXIT, EXIT, self.arguments(), None, outcome.lineage)
         except StoppedError as stop:
             left = Outcome(Phase.FAILED, message=str(stop))
         if left.phase.bad and outcome.phase is Phase.SUCCEEDED:
             return Outcome(left.phase, outcome.outputs, f"the exit handler failed: {left.message}")
         return outcome
 
-    def template(self, name: str, path: str, label: str, arguments: Mapping[str, str], parent: Node | None) -> Outcome:
+    def template(
+        self, name: str, path: str, label: str, arguments: Mapping[str, str], parent: Node | None, lineage: str
+    ) -> Outcome:
         """Runs one template as the node at `path`; the entrypoint's node is the root itself if it is a DAG."""
         template, tree = self.templates[name], self.session.tree
         is_dag = "dag" in template
@@ -90,7 +92,7 @@ class Walk:
             tree.root if is_dag and not path else tree.add(parent, path or name, label or name, name, leaf=not is_dag)
         )
         try:
-            outcome = self.node(template, path, node, arguments)
+            outcome = self.node(template, path, node, arguments, lineage)
         except (TagError, ExpressionError, InputError) as error:
             outcome = Outcome(Phase.ERROR, message=str(error))
         except StoppedError as stop:
@@ -99,7 +101,9 @@ class Walk:
         tree.change(node, phase=outcome.phase, message=outcome.message, outputs=dict(outcome.outputs))
         return outcome
 
-    def node(self, template: Mapping[str, Any], path: str, node: Node, arguments: Mapping[str, str]) -> Outcome:
+    def node(
+        self, template: Mapping[str, Any], path: str, node: Node, arguments: Mapping[str, str], lineage: str
+    ) -> Outcome:
         session = self.session
         scope = {**session.scope, **inputs(template, arguments, session.scope)}
 
@@ -109,11 +113,11 @@ class Walk:
         names = [str(substitute(name, scope)) for name in mutexes(template)]
         with session.mutexes(names, waiting) as held:
             if "container" in template:
-                return Leaf(session, node, template, scope).run(held)
+                return Leaf(session, node, template, scope, lineage).run(held)
             session.tree.change(node, phase=Phase.RUNNING, started=node.started or time.monotonic(), message="")
             if "dag" in template:
-                return Dag(session, template, path, node, scope, self.template).run()
-            return suspend(session, node, template, scope)
+                return Dag(session, template, path, node, scope, self.template, lineage).run()
+            return suspend(session, node, template, scope, lineage)
 
 
 class InputError(ValueError):

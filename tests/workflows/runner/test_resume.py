@@ -234,3 +234,34 @@ def test_killed_at_any_moment_and_resumed_a_run_does_each_step_once(tmp_path, ma
     # Between a step's last act and its exit lies a moment in which a kill makes it count as not done: that is rare.
     assert all(count >= 1 for count in counts.values())
     assert sum(counts.values()) <= len(names) + 1, counts
+
+
+def test_what_comes_after_a_repeated_step_is_repeated_although_nothing_is_handed_over(runner, make):
+    """As publishing reads what evaluate has left in the store, and gets no argument from it."""
+    folder = runner.folder
+    templates = [
+        make.container("judge", f"{note(folder, 'judge')}; : {{{{workflow.parameters.size}}}}"),
+        make.container("aside", note(folder, "aside")),
+        make.container("publish", note(folder, "publish")),
+        make.container("leave", note(folder, "leave")),
+    ]
+    tasks = [
+        make.task("judge"),
+        make.task("aside"),
+        make.task("asleep", "aside", depends="judge.Succeeded", when="1 == 2"),
+        make.task("publish", depends="asleep.Skipped"),
+    ]
+    arguments = {"parameters": [{"name": "size", "value": "1"}]}
+    first = runner(make.manifest(templates, tasks, arguments=arguments, onExit="leave"))
+    assert runner({}, {"size": "2"}, resume=first.run.name).phase == "Succeeded"
+    assert sorted(notes(folder)) == sorted(["aside", *["judge", "publish", "leave"] * 2])
+    assert runner({}, resume=first.run.name).phase == "Succeeded"
+    assert len(notes(folder)) == 7
+
+
+def test_an_interrupted_fan_out_is_shown_as_ended(tmp_path, make, runner):
+    workflow = make.manifest(
+        [make.container("slow", "exec sleep 60")], [make.task("slow", withItems=[1, 2])], activeDeadlineSeconds=1
+    )
+    ran = runner(workflow)
+    assert ran.phases() == {"slow": "Failed", "slow(0:1)": "Failed", "slow(1:2)": "Failed"}
