@@ -9,7 +9,7 @@ from pathlib import Path
 from workflows import catalog, here, rules, settings
 from workflows.catalog import Manifest
 from workflows.cluster.contract import ClusterError
-from workflows.runner.record import Run, RunError
+from workflows.runner.record import Request, Run, RunError
 from workflows.runner.session import Engine
 from workflows.runner.support import UnsupportedError
 from workflows.runner.walk import InputError
@@ -34,7 +34,7 @@ def run(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
 def dispatch(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
     if flags.list:
         return show_list()
-    if flags.resume:
+    if flags.resume is not None:
         return resume(flags, parameters)
     if flags.output:
         return write(flags, parameters)
@@ -62,17 +62,14 @@ def run_here(flags: argparse.Namespace, manifest: Manifest, parameters: dict[str
 
 
 def resume(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
-
     if flags.workflow or flags.on:
         raise Refused("--resume takes neither a workflow nor --on: a run goes on as it was begun")
-    opened = Run.open(here.runs_folder(flags.runs), flags.resume, parameters=parameters)
-    try:
-        catalog.check_parameters(opened.request.manifest, parameters)
-        settings.same_place(opened.request.settings)
-    except ValueError:
-        opened.close()
-        raise
-    return go(flags, opened)
+
+    def check(request: Request) -> None:
+        catalog.check_parameters(request.manifest, parameters)
+        settings.same_place(request.settings)
+
+    return go(flags, Run.open(here.runs_folder(flags.runs), flags.resume, parameters=parameters, check=check))
 
 
 def go(flags: argparse.Namespace, opened: Run) -> int:

@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     )
     here = found.add_argument_group("on this machine (local and docker)")
     here.add_argument(
-        "--resume", metavar="RUN", default="", help="go on with a run; what had succeeded is not repeated"
+        "--resume", metavar="RUN", help="go on with a run; what had succeeded is not repeated"
     )
     here.add_argument(
         "--runs", metavar="DIR", default="", help="where runs keep their record and logs (default: .runs)"

@@ -67,6 +67,7 @@ def test_as_a_script_it_hides_no_other_package(tmp_path):
     (["-p", "source"], "-p source: write NAME=VALUE"),
     (["-p", "again=perhaps"], "parameter again is 'perhaps'; it may be false, true"),
     (["--resume", "nothing"], "there is no run 'nothing' in .runs; there are none"),
+    (["--resume", ""], "there is no run '' in .runs; there are none"),
     (["retrain", "--resume", "x"], "--resume takes neither a workflow nor --on"),
     (["-o", "yaml", "--argo", "3.1"], "--argo is '3.1'; write a version from 3.3 on"),
     (["-o", "yaml", "nothing"], "there is no workflow 'nothing'"),
@@ -175,6 +176,15 @@ def test_a_run_is_resumed_only_where_it_was_begun(tmp_path):
     assert (
         f"the run was begun with STORE file:{tmp_path}/store, and now it is file:{tmp_path}/elsewhere" in answer.stderr
     )
+
+
+def test_a_wrong_parameter_on_resume_is_refused_and_forgotten(tmp_path):
+    failed = submit(tmp_path, "-p", "source=nowhere.csv")
+    name = re.findall(r"--resume (\S+)", failed.stderr)[0]
+    assert "parameter again is 'maybe'" in submit(tmp_path, "--resume", name, "-p", "again=maybe").stderr
+    again = submit(tmp_path, "--resume", name)
+    assert again.returncode == 1
+    assert "nowhere.csv" in again.stderr
 
 
 def test_runs_elsewhere_are_named_in_the_command_that_resumes(tmp_path):

@@ -8,6 +8,7 @@ lives.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -16,7 +17,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,8 @@ class Request:
     settings: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
     scheduled: str = ""
+    created: str = ""
+    """When the run was begun; a resumed run is as old as it was."""
 
 
 def new_name(workflow: str, now: datetime | None = None) -> str:
@@ -124,22 +127,41 @@ class Run:
 
     @classmethod
     def open(
-        cls, runs: Path, name: str, *, parameters: Mapping[str, str] | None = None, patience: float = PATIENCE
+        cls,
+        runs: Path,
+        name: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        check: Callable[[Request], None] = lambda request: None,
+        patience: float = PATIENCE,
     ) -> Run:
-        """An earlier run, to be resumed, perhaps with other parameters; refused while someone else works on it."""
+        """An earlier run, to be resumed, perhaps with other parameters; refused while someone else works on it.
+
+        `check` may refuse by raising; the run then stays as it was.
+        """
         folder = runs / name
         if not NAME.fullmatch(name) or not folder.is_dir():
             raise RunError(f"there is no run {name!r} in {runs}; there are {', '.join(known(runs)) or 'none'}")
-        locks = Locks.take(folder, patience)
+        try:
+            locks = Locks.take(folder, patience)
+        except OSError as error:
+            raise RunError(f"cannot write to {folder}: {error.strerror}") from error
         try:
             request = Request(**json.loads((folder / HEADER).read_text(encoding="utf-8")))
-        except FileNotFoundError as error:
+            check(request)
+            if parameters:
+                request = replace(request, parameters={**request.parameters, **parameters})
+                _write(folder / HEADER, json.dumps(asdict(request), ensure_ascii=False))
+            return cls(folder, request, locks)
+        except BaseException as error:
             locks.release()
-            raise RunError(f"run {name} was stopped before it began; start a new one") from error
-        if parameters:
-            request = replace(request, parameters={**request.parameters, **parameters})
-            _write(folder / HEADER, json.dumps(asdict(request), ensure_ascii=False))
-        return cls(folder, request, locks)
+            if isinstance(error, FileNotFoundError):
+                raise RunError(f"run {name} was stopped before it began; start a new one") from error
+            if isinstance(error, OSError):
+                raise RunError(f"cannot use {folder}: {error.strerror}") from error
+            if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError, TypeError)):
+                raise RunError(f"{folder / HEADER} cannot be read: {error}; start a new run") from error
+            raise
 
     def _read(self) -> None:
         path = self.folder / RECORD
@@ -165,11 +187,22 @@ class Run:
         )
         with self._guard:
             try:
-                os.write(self._file, line.encode() + b"\n")
-                os.fsync(self._file)
+                self._add(line.encode() + b"\n")
             except OSError as error:
                 raise RunError(f"cannot write to {self.folder / RECORD}: {error.strerror}") from error
             self.finished[entry.node] = entry
+
+    def _add(self, line: bytes) -> None:
+        """All of the line or nothing of it: what is added later must not hang on to the half of a line."""
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+            os.fsync(self._file)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, end)
+            raise
 
     def succeeded(self, node: str, digest: str) -> Entry | None:
         """The node's entry, if it has succeeded with these very arguments."""

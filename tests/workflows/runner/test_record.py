@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -125,3 +127,56 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 def test_a_digest_depends_on_content_and_not_on_order():
     assert digest({"a": 1, "b": [1]}) == digest({"b": [1], "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_parameters_that_are_refused_are_not_kept_with_the_run(tmp_path):
+    run = Run.begin(tmp_path, REQUEST)
+    run.close()
+
+    def refuse(request):
+        raise ValueError(f"not for {request.workflow}")
+
+    with pytest.raises(ValueError, match="not for trial"):
+        Run.open(tmp_path, run.name, parameters={"a": "wrong"}, check=refuse)
+    again = Run.open(tmp_path, run.name)
+    with contextlib.closing(again):
+        assert again.request.parameters == {"a": "1"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"workflow": "trial"}', '{"unknown": 1}', "\udcff"])
+def test_a_run_whose_request_cannot_be_read_is_one_sentence_and_stays_unlocked(tmp_path, text):
+    run = Run.begin(tmp_path, REQUEST)
+    run.close()
+    (run.folder / "run.json").write_text(text, errors="surrogateescape")
+    for _ in range(2):
+        with pytest.raises(RunError, match=r"run\.json cannot be read: .*; start a new run"):
+            Run.open(tmp_path, run.name)
+
+
+FULL = """
+import os, resource, sys
+from pathlib import Path
+from workflows.runner.record import Entry, Run, RunError
+
+run = Run.open(Path(sys.argv[1]), sys.argv[2])
+run.append(Entry("one", "Succeeded", "d"))
+room = (run.folder / "record.jsonl").stat().st_size + 20
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+try:
+    run.append(Entry("two", "Succeeded", "d"))
+except RunError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+run.append(Entry("three", "Succeeded", "d"))
+"""
+
+
+def test_a_line_for_which_the_room_ends_half_way_spoils_no_later_one(tmp_path):
+    run = Run.begin(tmp_path, REQUEST)
+    run.close()
+    words = [sys.executable, "-c", FULL, str(tmp_path), run.name]
+    answer = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "cannot write to" in answer.stdout
+    again = Run.open(tmp_path, run.name)
+    with contextlib.closing(again):
+        assert list(again.finished) == ["one", "three"]
