@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
@@ -46,6 +47,7 @@ def begin(
         settings=settings.place(),
         options=dict(options or {}),
         scheduled=scheduled,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return Run.begin(runs, request)
 

@@ -30,7 +30,7 @@ def start(run: Run, engine: Engine, tree: Tree, ask: Ask, *, limit: int = 0) -> 
     """Walks the run's workflow; call it in the main thread, for it listens to Ctrl-C and SIGTERM."""
     request = run.request
     check(request.manifest)
-    scope = global_scope(request.manifest, run.name, request.parameters, request.scheduled)
+    scope = global_scope(request.manifest, run.name, request.parameters, request.scheduled, request.created)
     most = min(
         limit or max(2, os.cpu_count() or 1),
         int(request.manifest["spec"].get("parallelism") or 2**20),

@@ -163,18 +163,18 @@ def failures(root: Node) -> str:
 
 
 def global_scope(
-    manifest: Mapping[str, Any], name: str, parameters: Mapping[str, str], scheduled: str = ""
+    manifest: Mapping[str, Any], name: str, parameters: Mapping[str, str], scheduled: str = "", created: str = ""
 ) -> dict[str, str]:
     """What `{{workflow.…}}` stands for in a run; a parameter's value may name the others of them."""
-    now = datetime.now(UTC)
+    began = datetime.fromisoformat(created) if created else datetime.now(UTC)
     scope = {
         "workflow.name": name,
         "workflow.namespace": "default",
         "workflow.uid": name,
         "workflow.mainEntrypoint": manifest["spec"]["entrypoint"],
         "workflow.serviceAccountName": manifest["spec"].get("serviceAccountName", "default"),
-        "workflow.creationTimestamp": now.isoformat(timespec="seconds"),
-        "workflow.creationTimestamp.RFC3339": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "workflow.creationTimestamp": began.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "workflow.creationTimestamp.RFC3339": began.strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     if scheduled:
         scope["workflow.scheduledTime"] = scheduled

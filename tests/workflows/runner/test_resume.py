@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from workflows.runner.record import RunError
+from workflows.runner.record import Request, Run, RunError
 
 
 def note(folder, name):
@@ -265,3 +265,14 @@ def test_an_interrupted_fan_out_is_shown_as_ended(tmp_path, make, runner):
     )
     ran = runner(workflow)
     assert ran.phases() == {"slow": "Failed", "slow(0:1)": "Failed", "slow(1:2)": "Failed"}
+
+
+def test_a_resumed_run_is_as_old_as_it_was(runner, make):
+    folder = runner.folder
+    workflow = make.manifest([make.container("one", f"echo {{{{workflow.creationTimestamp}}}} >> {folder}/notes")])
+    request = Request("trial", workflow, {}, "local", str(folder), created="2026-11-01T02:15:00+00:00")
+    run = Run.begin(runner.runs, request)
+    run.close()
+    assert runner({}, resume=run.name).phase == "Succeeded"
+    assert runner({}, resume=run.name).phase == "Succeeded"
+    assert notes(folder) == ["2026-11-01T02:15:00Z"]
