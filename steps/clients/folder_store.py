@@ -158,7 +158,7 @@ def _files(folder: Path, *, unfinished: bool) -> Iterator[Path]:
 
 def _unless_missing(error: OSError) -> None:
     """A folder that cannot be read must not look like an empty one: its releases would count for nothing."""
-    if not isinstance(error, FileNotFoundError):
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
 
 

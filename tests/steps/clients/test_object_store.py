@@ -49,6 +49,11 @@ def test_a_missing_object_is_an_error_of_its_own(bucket: Bucket, tmp_path: Path)
         bucket.copy("nothing", "else")
 
 
+def test_below_an_object_there_is_nothing(bucket: Bucket) -> None:
+    bucket.put("runs/first.json", b"")
+    assert bucket.list("runs/first.json/") == []
+
+
 def test_create_refuses_a_key_that_is_taken_and_leaves_it(bucket: Bucket) -> None:
     bucket.create("releases/1.json", b"first")
     with pytest.raises(ObjectExistsError):
