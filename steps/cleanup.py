@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 
 from steps.artifacts import candidate, names, release, slots
 from steps.clients.object_store import Bucket, Entry, Store, open_store
@@ -53,7 +54,12 @@ def run(step: Step) -> None:
     dry = yes_or_no("--dry-run", flags.dry_run or "false")
     before = datetime.now(UTC) - timedelta(days=age)
 
-    doomed = {**old_runs(store, keep_runs), **old_predictions(store.models), **old_slots(store.models)}
+    doomed = {
+        **old_runs(store, keep_runs),
+        **old_reports(store.models, keep_runs),
+        **old_predictions(store.models),
+        **old_slots(store.models),
+    }
     snapshots = old_snapshots(store, keep_snapshots, spared=runs_of(store.models, doomed))
     removed, size = 0, 0
     for bucket, groups in ((store.models, doomed), (store.data, snapshots)):
@@ -61,20 +67,26 @@ def run(step: Step) -> None:
             if group.modified >= before:
                 continue
             log.info("%s %s (%.1f MB)", "would remove" if dry else "removing", bucket.address(name), group.size / 1e6)
-            removed, size = removed + 1, size + group.size
-            if not dry:
-                remove(bucket, group)
+            if dry or remove(bucket, name, group, before):
+                removed, size = removed + 1, size + group.size
     if not dry:
         removed += store.data.sweep(before) + store.models.sweep(before)
     step.output("removed", str(removed))
     step.output("bytes", str(size))
 
 
-def remove(bucket: Bucket, group: Group) -> None:
-    """The manifest goes first: what is left of a killed cleanup is never taken for whole."""
+def remove(bucket: Bucket, name: str, group: Group, before: datetime) -> bool:
+    """The manifest goes first: what is left of a killed cleanup is never taken for whole.
+
+    What was written since the first look, such as a snapshot that a new run uses again, stays.
+    """
+    if any(entry.modified >= before for entry in bucket.list(f"{name}/")):
+        log.info("%s is in use again: it stays", bucket.address(name))
+        return False
     manifests = [key for key in group.keys if key.endswith(f"/{names.MANIFEST}")]
     bucket.delete(manifests)
     bucket.delete(key for key in group.keys if key not in manifests)
+    return True
 
 
 def grouped(entries: Iterable[Entry], parts: int) -> dict[str, Group]:
@@ -109,6 +121,13 @@ def old_runs(store: Store, keep: int) -> dict[str, Group]:
         for entry in [*store.models.list(names.verdict(run_name)), *store.models.list(names.run_report(run_name))]:
             old[name].keys.append(entry.key)
     return old
+
+
+def old_reports(models: Bucket, keep: int) -> dict[str, Group]:
+    """Reports of runs that trained nothing: every schedule leaves one at every turn."""
+    trained = {entry.key.split("/")[1] for entry in models.list("candidates/")}
+    reports = [entry for entry in models.list("runs/") if PurePosixPath(entry.key).stem not in trained]
+    return oldest(grouped(reports, 2), keep, set())
 
 
 def runs_of(models: Bucket, doomed: dict[str, Group]) -> set[str]:

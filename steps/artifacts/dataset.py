@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ PURCHASES, USERS, ITEMS, REJECTS, MANIFEST = (
 )
 COLUMNS = ("user", "item", "weight", "time", "split")
 ROW_GROUP = 1 << 20
+YOUNG = timedelta(hours=1)
 
 
 class Split(IntEnum):
@@ -116,8 +117,9 @@ def publish(store: Store, draft: Draft) -> Published:
     purchases = _ordered(draft.purchases)
     content = _hash(purchases, draft.users, draft.items)
     snapshot = f"s-{content[:16]}"
-    if exists(store, snapshot):
-        return Published(snapshot, False, _manifest(store.data, snapshot))
+    found = _used_again(store.data, snapshot)
+    if found is not None:
+        return Published(snapshot, False, found)
     with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
         _write(Path(folder), purchases, draft)
         records = store.data.upload(Path(folder), prefix(snapshot))
@@ -137,6 +139,24 @@ def publish(store: Store, draft: Draft) -> Published:
     except ObjectExistsError:  # another publisher of the same purchases was first: its manifest stands
         return Published(snapshot, False, _manifest(store.data, snapshot))
     return Published(snapshot, True, manifest)
+
+
+def _used_again(bucket: Bucket, snapshot: str) -> dict[str, Any] | None:
+    """The manifest of a whole snapshot; an old one is written anew as it is, so that cleanup finds it young.
+
+    Where files are missing, as a cleanup at the same moment may have it, the manifest goes, and all is written again.
+    """
+    key = f"{prefix(snapshot)}/{MANIFEST}"
+    present = {entry.key: entry for entry in bucket.list(f"{prefix(snapshot)}/")}
+    if key not in present:
+        return None
+    manifest = _manifest(bucket, snapshot)
+    if any(f"{prefix(snapshot)}/{name}" not in present for name in _records(manifest, snapshot)):
+        bucket.delete([key])
+        return None
+    if datetime.now(UTC) - present[key].modified > YOUNG:
+        bucket.put(key, _json(manifest))
+    return manifest
 
 
 def load(store: Store, snapshot: str, cache: Path) -> Dataset:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from steps import cleanup
 from steps.artifacts import candidate, slots
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
@@ -95,6 +97,38 @@ def test_a_version_that_is_being_filled_is_left_alone(
     run_step("cleanup", *NOW)
     assert set(slots.whole_versions(folder_store.models, "green")) == {2}
     assert slots.newest_claim(folder_store.models, 2) is not None
+
+
+def test_a_snapshot_that_a_run_uses_again_is_young_again(run_step: Run, folder_store: Store, tmp_path: Path) -> None:
+    first, other = (
+        run_step("data_publish", "--source", f"demo:users={users},items=30,days=60")[1]["snapshot"]
+        for users in (60, 61)
+    )
+    month_ago = time.time() - 30 * 86400
+    for path in (tmp_path / "store" / "data").rglob("*"):
+        os.utime(path, (month_ago, month_ago))
+    again = run_step("data_publish", "--source", "demo:users=60,items=30,days=60")[1]
+    assert (again["snapshot"], again["new"]) == (first, "false")
+    assert run_step("cleanup", "--keep-snapshots", "1", "--min-age-days", "1")[0] == 0
+    assert {entry.key.split("/")[1] for entry in folder_store.data.list("snapshots/")} == {first}
+    assert other != first
+
+
+def test_what_is_written_again_during_the_cleanup_stays(folder_store: Store) -> None:
+    bucket, before = folder_store.data, datetime.now(UTC) + timedelta(seconds=1)
+    bucket.put("snapshots/s-1/manifest.json", b"")
+    groups = cleanup.grouped(bucket.list("snapshots/"), 2)
+    later = time.time() + 60
+    os.utime(bucket.address("snapshots/s-1/manifest.json"), (later, later))
+    assert not cleanup.remove(bucket, "snapshots/s-1", groups["snapshots/s-1"], before)
+    assert bucket.exists("snapshots/s-1/manifest.json")
+
+
+def test_reports_of_runs_that_trained_nothing_do_not_pile_up(run_step: Run, history: Store) -> None:
+    for number in range(4):
+        run_step("run_report", "--workflow", "cleanup", RUN=f"cleanup-{number}")
+    assert run_step("cleanup", "--keep-runs", "2", *NOW)[0] == 0
+    assert names(history, "runs/") == {"run-3.json", "run-4.json", "cleanup-2.json", "cleanup-3.json"}
 
 
 def test_an_empty_store_has_nothing_to_clean(run_step: Run) -> None:

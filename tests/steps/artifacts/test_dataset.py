@@ -106,6 +106,14 @@ def test_the_files_are_what_people_expect_to_find(folder_store: Store, tmp_path:
     assert pl.read_parquet(tmp_path / "users.parquet").rows() == [("Zoë", 30), ("ann", None)]
 
 
+def test_a_snapshot_that_lost_a_file_is_written_again(store: Store, tmp_path: Path) -> None:
+    first = dataset.publish(store, draft())
+    store.data.delete([f"snapshots/{first.id}/items.parquet"])
+    again = dataset.publish(store, draft())
+    assert (again.id, again.new) == (first.id, True)
+    assert len(dataset.load(store, first.id, tmp_path / "cache").items) == 3
+
+
 def test_the_same_purchases_again_are_the_same_snapshot(store: Store) -> None:
     first = dataset.publish(store, draft())
     before = store.data.list()
