@@ -6,6 +6,7 @@ import hashlib
 import logging
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ def run(step: Step) -> None:
         predict(store, work, list(range(shards)))
     if stage in ("all", "merge"):
         total = merge(store.models, work)
-        log.info("%d users have %d items each from version %d", total, k, work.release.version)
+        log.info("%d users have at most %d items each from version %d", total, k, work.release.version)
         step.output("users", str(total))
         step.output("predictions", store.models.address(work.prefix))
 
@@ -102,12 +103,14 @@ def read_users(store: Store, source: str) -> list[str]:
         if source.startswith("store:"):
             text = store.data.get(source.removeprefix("store:")).decode()
         else:
-            text = Path(source).read_text(encoding="utf-8")
-    except (OSError, ObjectMissingError) as error:
-        raise UsageError(f"--users-file {source!r} cannot be read: {error}") from error
+            text = Path(source).read_bytes().decode()
     except UnicodeDecodeError as error:
         raise BadDataError(f"--users-file {source!r} is not UTF-8") from error
-    users = list(dict.fromkeys(line for line in text.splitlines() if line))
+    except (OSError, ObjectMissingError, ValueError) as error:
+        raise UsageError(f"--users-file {source!r} cannot be read: {error}") from error
+    # Not splitlines: an id may hold one of the rarer characters at which that breaks.
+    lines = (line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n"))
+    users = list(dict.fromkeys(filter(None, lines)))
     if not users:
         raise BadDataError(f"--users-file {source!r} names nobody")
     return users
@@ -129,12 +132,14 @@ def predict(store: Store, work: Work, shards: list[int]) -> int:
             for shard in shards:
                 start, end = total * shard // work.shards, total * (shard + 1) // work.shards
                 table = frame(factors, bought, work, range(start, end), bar.advance)
-                write(store.models, work.part(shard), table, Path(scratch))
+                write(store.models, work, shard, table, Path(scratch))
                 done += end - start
     return done
 
 
-def frame(factors: Factors, bought: sp.csr_matrix, work: Work, rows: range, advance: object) -> pl.DataFrame:
+def frame(
+    factors: Factors, bought: sp.csr_matrix, work: Work, rows: range, advance: Callable[[int], None]
+) -> pl.DataFrame:
     """One row a user: ids and scores travel together."""
     import numpy as np
     import polars as pl
@@ -142,7 +147,6 @@ def frame(factors: Factors, bought: sp.csr_matrix, work: Work, rows: range, adva
     from steps.models.factors import rows_of
     from steps.models.recommender import NOBODY
 
-    assert callable(advance)
     tables = [_empty()]
     catalogue = pl.Series(list(factors.items), dtype=pl.String)
     for start in range(rows.start, rows.stop, BLOCK):
@@ -175,18 +179,19 @@ def _empty() -> pl.DataFrame:
     return pl.DataFrame(schema={"user": pl.String, "known": pl.Boolean, **lists})
 
 
-def write(models: Bucket, key: str, table: pl.DataFrame, scratch: Path) -> None:
+def write(models: Bucket, work: Work, shard: int, table: pl.DataFrame, scratch: Path) -> None:
     """The parquet file for programs, and a CSV with one line an item for people and spreadsheets."""
     import polars as pl
 
     parquet, csv = scratch / "part.parquet", scratch / "part.csv"
-    table.write_parquet(parquet, compression="zstd")
+    # The k travels in the file, so that merge can tell a part of this work from one of another.
+    table.write_parquet(parquet, compression="zstd", metadata={"k": str(work.k)})
     ranked = table.filter(pl.col("items").list.len() > 0).explode("items", "scores")
     ranked.select(
         "user", pl.int_range(1, pl.len() + 1).over("user").alias("rank"), item="items", score="scores"
     ).write_csv(csv)
-    models.put_file(f"{key}.parquet", parquet)
-    models.put_file(f"{key}.csv", csv)
+    models.put_file(f"{work.part(shard)}.parquet", parquet)
+    models.put_file(f"{work.part(shard)}.csv", csv)
 
 
 def merge(models: Bucket, work: Work) -> int:
@@ -203,6 +208,9 @@ def merge(models: Bucket, work: Work) -> int:
         for number, key in enumerate(wanted):
             local = Path(scratch) / f"{number}.parquet"
             models.get_file(key, local)
+            found = pl.read_parquet_metadata(local).get("k")
+            if found != str(work.k):
+                raise TryAgainError(f"{models.address(key)} has k {found}, not {work.k}: predict this shard again")
             users.append(pl.read_parquet(local, columns=["user"])["user"])
     everybody = pl.concat(users)
     if everybody.n_unique() != len(everybody):

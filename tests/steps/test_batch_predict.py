@@ -82,6 +82,23 @@ def test_a_missing_shard_is_noticed(run_step: Run, released: Store) -> None:
     assert run_step("batch_predict", "--stage", "merge", "--shards", "2") == (75, {})
 
 
+def test_a_shard_of_an_earlier_work_is_not_taken_for_one_of_this(run_step: Run, released: Store) -> None:
+    assert run_step("batch_predict", "--shards", "2", "--k", "3")[0] == 0
+    assert run_step("batch_predict", "--stage", "shard", "--shard", "0", "--shards", "2", "--k", "5")[0] == 0
+    assert run_step("batch_predict", "--stage", "merge", "--shards", "2", "--k", "5") == (75, {})
+    assert run_step("batch_predict", "--stage", "shard", "--shard", "1", "--shards", "2", "--k", "5")[0] == 0
+    assert run_step("batch_predict", "--stage", "merge", "--shards", "2", "--k", "5")[0] == 0
+
+
+def test_listed_ids_may_hold_odd_characters_and_lines_may_end_as_on_windows(
+    run_step: Run, released: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "users").write_bytes("\ufeffu007\r\n\u2028sep\r\na b \n\x85nel".encode())
+    assert run_step("batch_predict", "--users-file", str(tmp_path / "users"), "--shards", "1")[0] == 0
+    folder = released.models.list("predictions/1/users-")[0].key.rpartition("/")[0]
+    assert table(released, folder)["user"].to_list() == ["u007", "\u2028sep", "a b ", "\x85nel"]
+
+
 def test_listed_users_are_predicted_in_their_order_also_unknown_ones(
     run_step: Run, released: Store, tmp_path: Path
 ) -> None:
@@ -118,6 +135,7 @@ def test_a_user_who_bought_nearly_all_gets_what_is_left(run_step: Run, released:
         (("--version", "9"), 2),
         (("--users-file", "/nowhere"), 2),
         (("--users-file", "store:nothing"), 2),
+        (("--users-file", "store:../nothing"), 2),
     ],
 )
 def test_wrong_flags_write_nothing(run_step: Run, released: Store, flags: tuple[str, ...], code: int) -> None:
