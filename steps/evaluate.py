@@ -100,7 +100,9 @@ def judge(
 
         factors = {name: candidate.factors(store.models, one, Path(scratch)) for name, one in found.items()}
         measured = {name: evaluation.measure(one, held, k) for name, one in factors.items()}
-        bars = {evaluation.POPULARITY: evaluation.measure(Popularity().fit(learnt).factors, held, k)}
+        # A candidate of that name learnt from the same purchases, and has nothing to set.
+        popular = measured.get(Popularity.name) or evaluation.measure(Popularity().fit(learnt).factors, held, k)
+        bars = {evaluation.POPULARITY: popular}
         live = release.live(store.models)
         if live:
             theirs = candidate.factors(store.models, candidate.read(store.models, live.candidate), Path(scratch))
@@ -160,9 +162,8 @@ def sample_of(data: Dataset, factors: Factors, user: int) -> dict[str, object]:
     def name(item: int) -> str:
         return data.item_names[item] if data.item_names else data.items[item]
 
-    bought = data.interactions().matrix
     codes = np.array([user], np.int32)
-    shown = factors.recommend(codes, SAMPLE_ITEMS, rows_of(bought, codes)).items[0]
+    shown = factors.recommend(codes, SAMPLE_ITEMS, rows_of(data.seen, codes)).items[0]
     last = dict.fromkeys(int(item) for item in data.item[data.user == user][::-1])
     return {
         "user": data.users[user],

@@ -75,9 +75,8 @@ def train(step: Step, model: Recommender, seed: int) -> candidate.Candidate:
             model.fit(learnt, seed, bar.at)
         fitted = time.perf_counter() - started
         # What is served leaves out everything that was bought, in the test split too.
-        bought = data.interactions(*Split).matrix
         folder = Path(scratch) / "candidate"
-        model.export(folder, bought)
+        model.export(folder, data.seen)
         manifest = candidate.Candidate(
             run=step.settings.run,
             model=model.name,
@@ -99,16 +98,14 @@ def expected_answers(model: Recommender, data: Dataset) -> list[dict[str, object
     """What the model answers here and now for users with many and with few purchases, and for a stranger."""
     import numpy as np
 
-    from steps.artifacts.dataset import Split
     from steps.models.factors import rows_of
     from steps.models.ids import UNKNOWN
     from steps.models.recommender import NOBODY
 
-    bought = data.interactions(*Split).matrix
-    by_activity = np.argsort(-np.diff(bought.indptr), kind="stable")
+    by_activity = np.argsort(-np.diff(data.seen.indptr), kind="stable")
     chosen = by_activity[np.unique(np.linspace(0, len(by_activity) - 1, EXPECTED_USERS).astype(int))]
     codes = np.append(chosen, UNKNOWN).astype(np.int32)
-    found = model.recommend(codes, min(EXPECTED_ITEMS, len(data.items)), rows_of(bought, codes))
+    found = model.recommend(codes, min(EXPECTED_ITEMS, len(data.items)), rows_of(data.seen, codes))
     return [
         {
             "user": STRANGER if code == UNKNOWN else data.users[int(code)],

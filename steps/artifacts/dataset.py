@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError, Store, remove_folder
 from steps.models.ids import IdTable
@@ -74,6 +76,12 @@ class Dataset:
             return Interactions.of(self.users, self.items, self.user, self.item, self.weight)
         chosen = np.isin(self.split, [int(split) for split in splits])
         return Interactions.of(self.users, self.items, self.user[chosen], self.item[chosen], self.weight[chosen])
+
+    @cached_property
+    def seen(self) -> sp.csr_matrix:
+        """Every pair of a user and an item that met, also where a dislike took the weight of a purchase to zero."""
+        ones = np.ones(len(self), np.float32)
+        return Interactions.of(self.users, self.items, self.user, self.item, ones).matrix
 
 
 @dataclass(frozen=True)

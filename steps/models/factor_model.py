@@ -6,7 +6,6 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Self
 
-import numpy as np
 import scipy.sparse as sp
 
 from steps.models.factors import Factors
@@ -32,7 +31,8 @@ class FactorModel(Recommender):
             interactions.items,
             user_factors,
             item_factors,
-            trained=np.diff(interactions.matrix.indptr) > 0,
+            # Dislikes alone leave a vector of zeros, which would rank the items by their codes.
+            trained=interactions.matrix.multiply(interactions.matrix > 0).getnnz(axis=1) > 0,
             popularity=bought / max(float(bought.sum()), 1e-9),
         )
         self.factors.check(self.name)

@@ -302,3 +302,12 @@ def test_tables_of_no_ids_and_of_odd_ids_are_made_without_a_loop() -> None:
     assert list(dataset.id_table(pl.Series([], dtype=pl.String))) == []
     odd = ["a", "b\n", "ä", "😀"]
     assert list(dataset.id_table(pl.Series(odd))) == odd
+
+
+def test_a_purchase_that_was_disliked_afterwards_is_still_seen(folder_store: Store, tmp_path: Path) -> None:
+    rows = {"user": [0, 0, 1], "item": [0, 0, 1], "weight": [1.0, -1.0, 1.0], "split": [0, 0, 2]}
+    kinds = {name: kind for name, kind in TYPES.items() if name in rows}
+    published = dataset.publish(folder_store, draft(purchases=pl.DataFrame(rows, schema=kinds)))
+    found = dataset.load(folder_store, published.id, tmp_path / "cache")
+    assert found.interactions().matrix.nnz == 1
+    assert found.seen.toarray().astype(bool).tolist() == [[True, False, False], [False, True, False]]

@@ -145,3 +145,14 @@ def test_ids_with_odd_characters_survive_the_export(model: Recommender, tmp_path
     found = served.signatures["recommend"](users=tf.constant(odd), k=tf.constant(7))
     assert found["known"].numpy().all()
     assert {one.decode() for one in found["items"].numpy()[0]} == set(odd)
+
+
+def test_a_user_of_whom_only_dislikes_are_known_gets_what_is_popular(
+    model: Recommender, ids: Callable[[str, int], IdTable]
+) -> None:
+    user, item = np.array([0, 0, 1, 2, 3]), np.array([1, 2, 2, 2, 0])
+    weight = np.array([1.0, 1.0, 1.0, 1.0, -1.0])
+    fitted = model.fit(Interactions.of(ids("u", 4), ids("i", 4), user, item, weight))
+    found = fitted.recommend(np.array([0, 3], np.int32), 1)
+    assert found.known.tolist() == [True, False]
+    assert found.items[1].tolist() == [2]
