@@ -22,16 +22,18 @@ class ServingClient:
         self.session = requests.Session()
 
     def state(self, version: int) -> str:
-        """`AVAILABLE` once the version answers requests, else the state that the server reports."""
+        """`AVAILABLE` once the version answers requests, else what the server says of it, with the reason it gives."""
         try:
             answer = self.session.get(f"{self.url}/versions/{version}", timeout=(CONNECT_SECONDS, READ_SECONDS))
         except requests.RequestException:
             return ABSENT
         if not answer.ok:
             return ABSENT
-        statuses = _json(answer).get("model_version_status", [])
-        states = [str(status["state"]) for status in statuses if str(status.get("version")) == str(version)]
-        return states[0] if states else ABSENT
+        for status in _json(answer).get("model_version_status", []):
+            if str(status.get("version")) == str(version):
+                reason = status.get("status", {}).get("error_message", "")
+                return f"{status['state']}: {reason}" if reason else str(status["state"])
+        return ABSENT
 
     def call(self, version: int | None, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """The outputs of a signature by name, in the columnar form of the API."""

@@ -35,6 +35,7 @@ from steps.models.signature import (
 )
 from steps.runtime.errors import StepError
 from steps.serving import tensorflow_json
+from steps.serving.tensorflow_json import VersionState
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Slot:
         self.name = name
         self.cache = cache
         self.loaded: Loaded | None = None
-        self.states: dict[int, str] = {}
+        self.states: dict[int, VersionState] = {}
         self.stopped = threading.Event()
 
     def follow(self, seconds: float) -> None:
@@ -97,15 +98,18 @@ class Slot:
         newest = found[max(found)]
         if self.loaded and self.loaded.content == newest:
             return
-        self.states[newest.version] = "LOADING"
+        self.states[newest.version] = VersionState("LOADING")
         try:
             self.loaded = self._load(newest)
         except (StepError, ObjectMissingError, OSError, ValueError) as error:
+            if slots.whole_versions(self.models, self.name).get(newest.version) != newest:
+                del self.states[newest.version]  # it went while it was read: a publisher fills the version anew
+                return
             # The state tells the publisher; the version before goes on answering.
             log.error("slot %s: version %d cannot be loaded: %s", self.name, newest.version, error)
-            self.states[newest.version] = "END"
+            self.states[newest.version] = VersionState("END", str(error))
             return
-        self.states = {newest.version: "AVAILABLE"}
+        self.states = {newest.version: VersionState("AVAILABLE")}
         log.info("slot %s: version %d (%s) is available", self.name, newest.version, newest.model)
 
     def _load(self, content: slots.SlotVersion) -> Loaded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,10 +44,22 @@ def error(message: str) -> str:
     return _object({"error": _text(message)}, 0)
 
 
-def status(versions: Mapping[int, str]) -> str:
+@dataclass(frozen=True)
+class VersionState:
+    """The state of one version, and what went wrong where it ended because of an error."""
+
+    name: str
+    error: str = ""
+
+
+def status(versions: Mapping[int, VersionState]) -> str:
     """The states of versions, in the layout of protobuf's own printer."""
     entries = [
-        {"version": str(version), "state": state, "status": {"error_code": "OK", "error_message": ""}}
+        {
+            "version": str(version),
+            "state": state.name,
+            "status": {"error_code": "UNKNOWN" if state.error else "OK", "error_message": state.error},
+        }
         for version, state in sorted(versions.items(), reverse=True)
     ]
     return json.dumps({"model_version_status": entries}, indent=1) + "\n"

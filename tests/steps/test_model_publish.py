@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,22 @@ def test_a_slot_that_never_answers_ends_at_the_deadline(
     assert "within 1 seconds" in capsys.readouterr().err
     assert release.live(folder_store.models) is None
     assert keys(folder_store, "slots/") == set()
+
+
+def test_a_slot_that_cannot_load_says_why_at_the_deadline(
+    run_step: Run, folder_store: Store, make_verdict: Judge, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    make_verdict(folder_store, "run-1")
+    fill = slots.fill
+
+    def damage(models: Any, *arguments: Any) -> None:
+        fill(models, *arguments)
+        models.put("slots/blue/1/factors/item_factors.npy", b"damaged")
+
+    monkeypatch.setattr(slots, "fill", damage)
+    assert run_step("model_publish", "--deadline", "2", RUN="run-1")[0] == 69
+    assert "item_factors.npy has changed" in capsys.readouterr().err
+    assert release.live(folder_store.models) is None
 
 
 def test_a_repeated_step_finds_its_release(run_step: Run, folder_store: Store, make_verdict: Judge) -> None:

@@ -79,9 +79,30 @@ def test_a_damaged_version_ends_and_the_old_goes_on(
     slots.fill(folder_store.models, make_candidate(folder_store, "run-2"), "blue", 2)
     folder_store.models.put("slots/blue/2/factors/item_factors.npy", b"damaged")
     slot.refresh()
-    assert client.state(2) == "END"
+    assert client.state(2).startswith("END: ")
+    assert "item_factors.npy has changed" in client.state(2)
     assert client.state(1) == AVAILABLE
     assert client.call(1, "predict", {"users": ["u000"], "products": ["i000"]})[""]
+
+
+def test_a_version_that_is_filled_anew_while_it_is_loaded_has_not_failed(
+    slot: Slot, folder_store: Store, make_candidate: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_candidate(folder_store, "run-1")
+    slots.fill(folder_store.models, made, "blue", 1)
+    load = Slot._load
+
+    def drop_first(self: Slot, content: slots.SlotVersion) -> Any:
+        slots.drop(folder_store.models, "blue", 1)
+        return load(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Slot, "_load", drop_first)
+        slot.refresh()
+    assert slot.states == {}
+    slots.fill(folder_store.models, made, "blue", 1)
+    slot.refresh()
+    assert slot.states[1].name == "AVAILABLE"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from steps.serving import tensorflow_json
+from steps.serving.tensorflow_json import VersionState
 
 
 @pytest.mark.parametrize(
@@ -78,11 +79,12 @@ def test_the_status_is_a_message_of_tensorflow_servings_own_proto() -> None:
     from google.protobuf import json_format
     from tensorflow_serving.apis import get_model_status_pb2
 
-    text = tensorflow_json.status({1: "END", 2: "AVAILABLE"})
+    text = tensorflow_json.status({1: VersionState("END", "broken"), 2: VersionState("AVAILABLE")})
     message = json_format.Parse(text, get_model_status_pb2.GetModelStatusResponse())
     states = get_model_status_pb2.ModelVersionStatus.State
     assert [(one.version, states.Name(one.state)) for one in message.model_version_status] == [
         (2, "AVAILABLE"),
         (1, "END"),
     ]
+    assert message.model_version_status[1].status.error_message == "broken"
     assert text.startswith('{\n "model_version_status": [\n  {\n   "version": "2",\n   "state": "AVAILABLE",\n')
