@@ -74,14 +74,14 @@ class Child:
         found = read_result(self._result) or Result(KILLED, 0.0, 0)
         return found if self._measured else replace(found, memory=0)
 
-    def stop(self) -> None:
-        """Asks the command to end; after the grace it is killed."""
+    def stop(self, *, now: bool = False) -> None:
+        """Asks the command to end; after the grace, or now, it is killed."""
         with self._guard:
             pipe = self._warden.stdin
             if pipe is None or pipe.closed:
                 return
             try:
-                os.write(pipe.fileno(), warden.STOP)
+                os.write(pipe.fileno(), warden.KILL if now else warden.STOP)
             except BrokenPipeError:
                 return  # it has ended already
 

@@ -79,15 +79,15 @@ class Session:
         self._children: set[Child] = set()
         self._guard = threading.Lock()
 
-    def stop(self, reason: str, *, interrupted: bool) -> None:
-        """Ends the running children, and lets nothing new begin."""
+    def stop(self, reason: str, *, interrupted: bool, now: bool = False) -> None:
+        """Ends the running children, without any grace if `now`, and lets nothing new begin."""
         with self._guard:
             self.interrupted |= interrupted
             self._reason = self._reason or reason
             self._stopped.set()
             children = list(self._children)
         for child in children:
-            child.stop()
+            child.stop(now=now)
 
     def go_on(self) -> None:
         """Lets the exit handler run after a deadline has ended the workflow."""

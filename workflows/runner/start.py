@@ -62,11 +62,18 @@ def walk_in_thread(walk: Walk) -> Outcome:
 
 @contextmanager
 def stopping(session: Session) -> Iterator[None]:
-    """While the block runs, Ctrl-C, SIGTERM and a closed terminal end the children and leave a run that resumes."""
+    """While the block runs, Ctrl-C, SIGTERM and a closed terminal end the children and leave a run that resumes.
+
+    A second Ctrl-C is from someone who does not want to wait: the children are killed.
+    """
+    pressed = 0
 
     def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed += number == signal.SIGINT
+        how = {"interrupted": True, "now": pressed > 1}
         # Not here: a handler runs in the middle of anything, perhaps while the session's own lock is held.
-        threading.Thread(target=session.stop, args=("interrupted",), kwargs={"interrupted": True}, daemon=True).start()
+        threading.Thread(target=session.stop, args=("interrupted",), kwargs=how, daemon=True).start()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 30
-STOP = b"T"
-"""The one word that the runner says: end the command with SIGTERM, and with SIGKILL after the grace."""
+STOP, KILL = b"T", b"K"
+"""The two words that the runner says: end the command with SIGTERM, and with SIGKILL after the grace; or at once."""
 
 
 def main(specification: str) -> int:
@@ -76,8 +76,9 @@ def watch(child: int, ended: int, grace: float, stop: list[str]) -> tuple[int, i
             if word == STOP and deadline is None:
                 kill(child, signal.SIGTERM)
                 deadline = time.monotonic() + grace
-            elif not word:
-                sources.remove(0)
+            elif word in (KILL, b""):
+                if not word:
+                    sources.remove(0)
                 stopping = stopping or end(child, stop)
         elif not ready:
             deadline = None

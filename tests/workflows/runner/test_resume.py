@@ -276,3 +276,15 @@ def test_a_resumed_run_is_as_old_as_it_was(runner, make):
     assert runner({}, resume=run.name).phase == "Succeeded"
     assert runner({}, resume=run.name).phase == "Succeeded"
     assert notes(folder) == ["2026-11-01T02:15:00Z"]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_step_that_takes_its_time(tmp_path, make):
+    deaf = f"trap 'touch {tmp_path}/asked' TERM; touch {tmp_path}/begun; while :; do sleep 0.1; done"
+    write(tmp_path, make.manifest([make.container("deaf", deaf)]))
+    process = launch(tmp_path)
+    wait_until((tmp_path / "begun").exists)
+    process.send_signal(signal.SIGINT)
+    wait_until((tmp_path / "asked").exists)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == 130
