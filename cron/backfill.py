@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 
 from rich.console import Console
 
 from cron.expression import ScheduleError, zone
-from cron.local import command
+from cron.local import INTERRUPTED, command
 from cron.schedules import Cron
 from workflows.cluster.contract import SCHEDULED, Cluster, ClusterError, workflow
 
@@ -21,6 +23,8 @@ def moments(cron: Cron, first: str, last: str) -> list[datetime]:
     if begin > end:
         raise ScheduleError(f"--from {first} is after --to {last}")
     found = cron.times().between(datetime.combine(begin, time.min, here), datetime.combine(end, time.max, here))
+    if found and found[-1] > datetime.now(UTC):
+        raise ScheduleError(f"{cron.name} has not fired at {stamp(found[-1])} yet; a backfill is for the past")
     if not found:
         raise ScheduleError(f"{cron.name} ({cron.schedule}) does not fire from {first} to {last}")
     return found
@@ -65,8 +69,22 @@ def here(cron: Cron, dates: Sequence[datetime], console: Console) -> int:
     failed = 0
     for moment in dates:
         console.print(f"{cron.workflow} as of {stamp(moment)}", markup=False, highlight=False)
-        code = subprocess.run(command(cron, stamp(moment)), check=False).returncode
-        if code == 130:
+        process = subprocess.Popen(command(cron, stamp(moment)))
+        with passed_on(process):
+            code = process.wait()
+        if code == INTERRUPTED:
             return code
         failed += code != 0
     return 1 if failed else 0
+
+
+@contextmanager
+def passed_on(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Meanwhile signals are for the process, which needs time to stop its steps; a terminal sends it Ctrl-C itself."""
+    handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

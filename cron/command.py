@@ -30,8 +30,10 @@ def run(flags: argparse.Namespace) -> int:
 
 
 def dispatch(flags: argparse.Namespace) -> int:
-    if flags.suspend or flags.resume:
+    if flags.suspend is not None or flags.resume is not None:
         return pause(flags)
+    if flags.command != "backfill" and (flags.first or flags.last or flags.dry_run):
+        raise Refused("--from, --to and --dry-run are for backfill; to see what would be applied, use -o yaml")
     crons = chosen(pairs("--schedule", flags.schedule), flags.timezone, pairs("-p", flags.parameter))
     manifests = objects(crons, flags.argo)
     if flags.command == "backfill":
@@ -65,14 +67,14 @@ def pause(flags: argparse.Namespace) -> int:
     """Suspends or resumes on the cluster; a patch, for applying the whole object would lose its status."""
     if flags.on == "local":
         raise Refused("--suspend and --resume are for a cluster; on this machine, stop deploy.py with Ctrl-C")
-    if flags.suspend and flags.resume:
+    if flags.suspend is not None and flags.resume is not None:
         raise Refused("give --suspend or --resume, not both")
-    name = find(flags.suspend or flags.resume).name
+    name = find(flags.resume if flags.suspend is None else flags.suspend).name
     cluster = kubectl(flags.namespace)
     cluster.check()
-    patch = '{"spec":{"suspend":%s}}' % ("true" if flags.suspend else "false")
+    patch = '{"spec":{"suspend":%s}}' % ("false" if flags.suspend is None else "true")
     cluster.must(["patch", "cronworkflow", name, "--type", "merge", "--patch", patch])
-    Console(stderr=True).print(f"{name} {'suspended' if flags.suspend else 'resumed'}")
+    Console(stderr=True).print(f"{name} {'resumed' if flags.suspend is None else 'suspended'}")
     return 0
 
 

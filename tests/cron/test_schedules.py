@@ -119,6 +119,11 @@ def test_yaml_has_the_templates_first_and_then_the_schedules(tmp_path):
     (["--suspend", "x"], "there is no schedule 'x'"),
     (["--suspend", "retrain", "--resume", "retrain"], "give --suspend or --resume, not both"),
     (["--suspend", "retrain", "--on", "local"], "--suspend and --resume are for a cluster"),
+    (["--suspend", ""], "there is no schedule ''"),
+    (["--resume", ""], "there is no schedule ''"),
+    (["--dry-run"], "--from, --to and --dry-run are for backfill"),
+    (["--from", "2026-11-01", "-o", "yaml"], "--from, --to and --dry-run are for backfill"),
+    (["backfill", "retrain", "--from", "2026-11-01", "--to", "2126-01-01"], "2126-01-01T02:15:00Z yet; a backfill is"),
     (["backfill"], "backfill needs a schedule and its dates"),
     (["backfill", "retrain", "--from", "2026-11-02", "--to", "2026-11-01"], "2026-11-02 is after --to 2026-11-01"),
     (["backfill", "retrain", "--from", "yesterday", "--to", "2026-11-01"], "--from is 'yesterday'; write a date"),
@@ -311,6 +316,37 @@ def test_a_backfill_here_runs_each_date(monkeypatch, tmp_path):
     dates = backfill.moments(cron, "2026-11-01", "2026-11-02")
     assert backfill.here(cron, dates, Console(file=io.StringIO())) == 1
     assert (tmp_path / "ran").read_text().split() == ["2026-11-01T02:15:00Z", "2026-11-02T02:15:00Z"]
+
+
+def test_a_backfill_here_waits_for_its_run_to_stop_its_steps(tmp_path):
+    """As from a terminal: both get the signal."""
+    waits = "trap 'sleep 1; touch stopped; exit 130' INT; touch begun; while :; do sleep 0.1; done"
+    code = (
+        "import io, sys\nfrom rich.console import Console\nfrom cron import backfill\nfrom cron.schedules import find\n"
+        f"backfill.command = lambda *_: ['sh', '-c', {waits!r}]\ncron = find('retrain')\n"
+        "dates = backfill.moments(cron, '2026-11-01', '2026-11-02')\nsys.exit(backfill.here(cron, dates, Console()))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    said, wrong = process.communicate(timeout=20)
+    assert process.returncode == 130, wrong
+    assert (tmp_path / "stopped").exists()
+    assert said.count("retrain as of") == 1
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(DEPLOY), "-o", "yaml"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(20) == 1
 
 
 def test_firing_here_ends_with_ctrl_c(tmp_path):
