@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ if __package__ in (None, ""):
 
 from cron.schedules import CRONS
 
-USAGE = 2
+USAGE, INTERRUPTED = 2, 130
 
 EXAMPLES = """\
 schedules:
@@ -63,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
         "--argo", default="4.1", metavar="VERSION", help="the Argo to write for, 3.3 to 4.1 (default: %(default)s)"
     )
     found.add_argument("-n", "--namespace", default="", help="default: $ARGO_NAMESPACE, else kubectl's own")
-    found.add_argument("--suspend", default="", metavar="NAME", help="stop one schedule")
-    found.add_argument("--resume", default="", metavar="NAME", help="let it go on")
+    found.add_argument("--suspend", metavar="NAME", help="stop one schedule")
+    found.add_argument("--resume", metavar="NAME", help="let it go on")
     found.add_argument("--from", dest="first", default="", metavar="DATE", help="backfill: first date, as 2026-11-01")
     found.add_argument("--to", dest="last", default="", metavar="DATE", help="backfill: last date, included")
     found.add_argument("--dry-run", action="store_true", help="backfill: only say which runs there would be")
@@ -80,7 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Refused as error:
         sys.stderr.write(f"deploy.py: {error}\n")
         return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 if __package__ in (None, ""):
@@ -14,7 +15,7 @@ if __package__ in (None, ""):
 
 from workflows.catalog import DESCRIPTIONS
 
-USAGE = 2
+USAGE, INTERRUPTED = 2, 130
 
 EXAMPLES = """\
 workflows:
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--argo", default="4.1", metavar="VERSION", help="with -o: the Argo to write for (3.3 to 4.1)")
     found.add_argument(
         "--scheduled-time",
+        type=moment,
         default="",
         metavar="TIME",
         help="run as if a schedule had fired then, as 2026-11-01T02:15:00Z",
@@ -77,13 +79,13 @@ def parser() -> argparse.ArgumentParser:
         help="show the steps' logs as they are written; --no-watch leaves a workflow on Argo alone",
     )
     here = found.add_argument_group("on this machine (local and docker)")
-    here.add_argument(
-        "--resume", metavar="RUN", help="go on with a run; what had succeeded is not repeated"
-    )
+    here.add_argument("--resume", metavar="RUN", help="go on with a run; what had succeeded is not repeated")
     here.add_argument(
         "--runs", metavar="DIR", default="", help="where runs keep their record and logs (default: .runs)"
     )
-    here.add_argument("--parallelism", type=int, default=0, metavar="N", help="steps at the same time (default: cores)")
+    here.add_argument(
+        "--parallelism", type=positive, default=0, metavar="N", help="steps at the same time (default: cores)"
+    )
     docker = found.add_argument_group("in containers (--on docker)")
     docker.add_argument("--engine", choices=("docker", "podman"), help="default: the one that answers")
     docker.add_argument("--network", default="", help="network of the containers (default: host)")
@@ -97,6 +99,25 @@ def parser() -> argparse.ArgumentParser:
     argo = found.add_argument_group("on Argo (--on argo)")
     argo.add_argument("-n", "--namespace", default="", help="default: $ARGO_NAMESPACE, else kubectl's own")
     return found
+
+
+def positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def moment(text: str) -> str:
+    """The time as a CronWorkflow's runs have it, whatever zone it was written in."""
+    if not text:
+        return ""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = datetime.min
+    if found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time with its zone; write it as 2026-11-01T02:15:00Z")
+    return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class ParameterError(ValueError):
@@ -128,4 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)  # before anything ran: once a step runs, the runner listens itself

@@ -70,6 +70,9 @@ def test_as_a_script_it_hides_no_other_package(tmp_path):
     (["--resume", ""], "there is no run '' in .runs; there are none"),
     (["retrain", "--resume", "x"], "--resume takes neither a workflow nor --on"),
     (["-o", "yaml", "--argo", "3.1"], "--argo is '3.1'; write a version from 3.3 on"),
+    (["--parallelism", "-3"], "'-3' is no whole number from 1 on"),
+    (["--scheduled-time", "tomorrow"], "'tomorrow' is no time with its zone; write it as 2026-11-01T02:15:00Z"),
+    (["--scheduled-time", "2026-11-01"], "'2026-11-01' is no time with its zone"),
     (["-o", "yaml", "nothing"], "there is no workflow 'nothing'"),
 ])  # fmt: skip
 def test_a_mistake_is_one_sentence_and_exit_2(tmp_path, words, said):
@@ -207,6 +210,22 @@ def test_ctrl_c_leaves_a_run_that_resumes(tmp_path):
     answer = submit(tmp_path, "--resume", name)
     assert answer.returncode == 0, answer.stderr
     assert "data-publish succeeded, done before" in answer.stderr
+
+
+@pytest.mark.parametrize("program", ["workflows/submit.py", "cron/deploy.py"])
+def test_ctrl_c_before_anything_runs_is_no_traceback(tmp_path, program):
+    # Something that is loaded late is made to take its time, which tells the test that it is being loaded.
+    (tmp_path / "yaml.py").write_text("import pathlib, time; pathlib.Path('loading').touch(); time.sleep(20)")
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / program), "-o", "yaml"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    while not (tmp_path / "loading").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.read() == ""
+    assert process.wait(20) == 130
 
 
 def test_the_record_of_a_run_has_one_line_for_each_step(demo):
