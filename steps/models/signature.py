@@ -42,7 +42,7 @@ def differs(expected: Answer, found: Answer) -> str:
     who = f"user {expected.user!r}"
     if found.known != expected.known:
         return f"{who}: known is {found.known}, {expected.known} was recorded"
-    if len(found.items) != len(expected.items):
+    if not len(found.scores) == len(found.items) == len(expected.items):
         return f"{who}: {len(found.items)} items, {len(expected.items)} were recorded"
     largest = max((abs(score) for score in expected.scores if score > LOWEST), default=0.0)
     allowed = TOLERANCE * max(largest, 1e-6)
@@ -50,9 +50,10 @@ def differs(expected: Answer, found: Answer) -> str:
     for place, (item, score, wanted) in enumerate(zip(found.items, found.scores, expected.scores, strict=True), 1):
         if item == NO_ITEM and wanted <= LOWEST:
             continue  # LOWEST has more digits than an answer in JSON need have
-        if abs(score - wanted) > allowed:
+        # Asked this way round, because NaN is neither above nor below anything.
+        if not abs(score - wanted) <= allowed:
             return f"{who}: place {place} has score {score:.6g}, {wanted:.6g} was recorded"
         recorded = recorded_scores.get(item, expected.scores[-1])
-        if abs(score - recorded) > allowed:
+        if not abs(score - recorded) <= allowed:
             return f"{who}: place {place} is {item!r} with {score:.6g}, recorded with {recorded:.6g}"
     return ""

@@ -27,6 +27,8 @@ def test_ties_may_change_places() -> None:
     [
         (replace(RECORDED, known=False), "known is False"),
         (replace(RECORDED, items=["a"], scores=[0.9]), "1 items"),
+        (replace(RECORDED, scores=[0.9, 0.5]), "recorded"),
+        (replace(RECORDED, scores=[0.9, float("nan"), 0.5]), "place 2 has score nan"),
         (replace(RECORDED, scores=[0.9, 0.6, 0.5]), "place 2 has score 0.6"),
         (replace(RECORDED, items=["b", "a", "c"]), "place 1 is 'b'"),
         (replace(RECORDED, items=["x", "b", "c"]), "place 1 is 'x'"),
