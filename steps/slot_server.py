@@ -40,7 +40,7 @@ def run(step: Step) -> None:
             slot = Slot(models, name, Path(cache))
             threading.Thread(target=slot.follow, args=(seconds,), daemon=True).start()
             servers.callback(slot.stopped.set)
-            servers.enter_context(in_background(application(slot), flags.host, port))
+            servers.enter_context(in_background(application(slot), flags.host or "127.0.0.1", port))
         threading.Event().wait()
 
 
@@ -50,6 +50,8 @@ def read_ports(text: str) -> dict[str, int]:
         name, equals, port = part.strip().partition("=")
         if not equals or not name.isalnum():
             raise UsageError(f"--slots has {part!r}: write NAME=PORT")
+        if name in ports:
+            raise UsageError(f"--slots names {name!r} twice")
         ports[name] = whole_number("--slots", port, low=0, high=65_535)
     return ports
 

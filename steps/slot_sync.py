@@ -34,11 +34,15 @@ def run(step: Step) -> None:
     seconds = number("--poll-seconds", flags.poll_seconds or "5", 0, 86_400)
     if not flags.slot.isalnum():
         raise UsageError(f"--slot is {flags.slot!r}: a slot's name has letters and digits only")
+    try:
+        Path(flags.folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--folder is {flags.folder!r}, which cannot be made: {error.strerror}") from error
     known: list[int] | None = None
     while True:
         try:
             found = slots.mirror(models, flags.slot, Path(flags.folder))
-        except StepError as error:
+        except (StepError, OSError) as error:  # also a volume that is full for a while
             if not seconds:
                 raise
             log.warning("slot %s stays as it is: %s", flags.slot, error)

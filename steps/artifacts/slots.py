@@ -20,6 +20,7 @@ from steps.runtime.errors import TryAgainError
 
 NAMES = ("blue", "green")
 KEPT = 2
+UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,15 @@ def mirror(models: Bucket, slot: str, folder: Path) -> list[int]:
     """Makes a local folder hold a slot's newest whole versions, each moved into place when every checksum holds."""
     wanted = dict(sorted(whole_versions(models, slot).items())[-KEPT:])
     folder.mkdir(parents=True, exist_ok=True)
+    for killed in folder.glob(f"{UNFINISHED}*"):
+        remove_folder(killed)
     for version, content in wanted.items():
         target = folder / str(version)
         if _holds(target, content):
             continue
         # A version that was dropped and filled again has the same number: the old files must not stay.
         remove_folder(target)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as unfinished:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as unfinished:
             source = models.fetch(names.slot_version(slot, version), content.records, Path(unfinished) / "store")
             whole = Path(unfinished) / "whole"
             shutil.copytree(source, whole)

@@ -106,6 +106,8 @@ def test_slot_sync_mirrors_once_or_goes_on(
         ("serve", ("--poll-seconds", "0")),
         ("slot_server", ("--slots", "blue")),
         ("slot_server", ("--slots", "blue=80000")),
+        ("slot_server", ("--slots", "blue=8501,blue=8502")),
+        ("slot_sync", ("--slot", "blue", "--folder", __file__, "--poll-seconds", "1")),
         ("slot_sync", ("--slot", "../up", "--folder", "x", "--poll-seconds", "0")),
     ],
 )

@@ -60,6 +60,12 @@ def test_a_mirror_holds_the_newest_two_whole_versions(store: Store, make_candida
     assert (folder / "3" / "saved_model.pb").read_bytes() == b"graph"
 
 
+def test_a_mirror_removes_what_a_killed_one_left(folder_store: Store, tmp_path: Path) -> None:
+    (tmp_path / "watched" / ".unfinished-1" / "store").mkdir(parents=True)
+    assert slots.mirror(folder_store.models, "blue", tmp_path / "watched") == []
+    assert list((tmp_path / "watched").iterdir()) == []
+
+
 def test_a_mirror_keeps_what_it_has_when_a_file_was_changed(
     folder_store: Store, make_candidate: Make, tmp_path: Path
 ) -> None:
