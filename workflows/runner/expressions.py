@@ -2,7 +2,7 @@
 
 They share one grammar here: names, numbers, quoted texts, comparisons, `in`, `!`, `&&`, `||`, parentheses, and
 calls. Argo reads `when` with govaluate, where an unquoted word is a text, and the others with expr, where it is a
-name.
+name; what only the other of the two knows is refused.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 WORDS = {"and": "&&", "or": "||", "not": "!"}
+GOVALUATE, EXPR, DEPENDS = "when", "retryStrategy", "depends"
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {"asInt": lambda value: int(str(value)), "asFloat": float, "string": str}
 
 
@@ -37,7 +38,7 @@ class Token:
     value: str
 
 
-def tokens(expression: str) -> list[Token]:
+def tokens(expression: str, dialect: str) -> list[Token]:
     found, place = [], 0
     text = expression.rstrip()
     while place < len(text):
@@ -46,8 +47,10 @@ def tokens(expression: str) -> list[Token]:
             raise ExpressionError(f"{expression!r} cannot be read at {text[place:].strip()!r}; put texts in quotes")
         kind = str(match.lastgroup)
         value = match.group(kind)
-        if kind == "name" and value in WORDS:
+        if dialect == EXPR and kind == "name" and value in WORDS:
             kind, value = "sign", WORDS[value]
+        if dialect != GOVALUATE and value in ("=~", "!~"):
+            raise ExpressionError(f"{expression!r} uses {value}, which only a when knows")
         found.append(Token(kind, value))
         place = match.end()
     return found
@@ -56,9 +59,10 @@ def tokens(expression: str) -> list[Token]:
 class Reader:
     """Evaluates while it reads, lowest precedence first; `name` says what a bare word stands for."""
 
-    def __init__(self, expression: str, name: Callable[[str], Any]) -> None:
+    def __init__(self, expression: str, dialect: str, name: Callable[[str], Any]) -> None:
         self.expression = expression
-        self.rest = tokens(expression)
+        self.dialect = dialect
+        self.rest = tokens(expression, dialect)
         self.name = name
 
     def value(self) -> Any:
@@ -139,8 +143,9 @@ class Reader:
         return self.call(token.value) if self.take("(") else self.name(token.value)
 
     def call(self, function: str) -> Any:
-        if function not in FUNCTIONS:
-            raise ExpressionError(f"{self.expression!r} calls {function!r}; known are {', '.join(FUNCTIONS)}")
+        known = FUNCTIONS if self.dialect == EXPR else {}
+        if function not in known:
+            raise ExpressionError(f"{self.expression!r} calls {function!r}; known are {', '.join(known) or 'none'}")
         argument = self.either()
         self.expect(")")
         try:
@@ -149,9 +154,9 @@ class Reader:
             raise ExpressionError(f"{self.expression!r}: {function} of {argument!r} is no number") from error
 
     def members(self) -> list[Any]:
-        close = {"[": "]", "(": ")"}.get(self.take("[", "("), "")
-        if not close:
-            raise ExpressionError(f"{self.expression!r} needs a list after 'in'")
+        begin, close = ("(", ")") if self.dialect == GOVALUATE else ("[", "]")
+        if not self.take(begin):
+            raise ExpressionError(f"{self.expression!r} needs a list in {begin}{close} after 'in'")
         found: list[Any] = []
         while not self.take(close):
             if found:
@@ -169,7 +174,7 @@ def when(expression: str) -> bool:
             raise ExpressionError(f"{expression!r}: put {name!r} in quotes")
         return name
 
-    reader = Reader(expression, word)
+    reader = Reader(expression, GOVALUATE, word)
     return reader.truth(reader.value())
 
 
@@ -181,7 +186,7 @@ def retry(expression: str, last: Mapping[str, str]) -> bool:
             raise ExpressionError(f"{expression!r} names {name!r}; known are {', '.join(last)}")
         return last[name]
 
-    reader = Reader(expression, variable)
+    reader = Reader(expression, EXPR, variable)
     return reader.truth(reader.value())
 
 
@@ -194,14 +199,14 @@ def depends(expression: str, result: Callable[[str, str], bool]) -> bool:
             return result(task, wanted)
         return any(result(task, implied) for implied in ("Succeeded", "Skipped", "Daemoned"))
 
-    reader = Reader(expression, variable)
+    reader = Reader(expression, DEPENDS, variable)
     return reader.truth(reader.value())
 
 
 def dependencies(expression: str) -> dict[str, set[str]]:
     """The tasks that a `depends` names, each with the results asked of it ("" where none is written)."""
     found: dict[str, set[str]] = {}
-    for token in tokens(expression):
+    for token in tokens(expression, DEPENDS):
         if token.kind in ("name", "number"):
             task, _, wanted = token.value.partition(".")
             found.setdefault(task, set()).add(wanted)

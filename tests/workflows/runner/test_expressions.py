@@ -31,7 +31,6 @@ from workflows.runner.expressions import RESULTS, ExpressionError, dependencies,
     ("abc !~ '^a.c$'", False),
     ("true", True),
     ("1 == '1'", False),
-    ("not (1 == 2) and 1 == 1 or 1 == 2", True),
 ])  # fmt: skip
 def test_when(expression, expected):
     if expected is None:
@@ -43,7 +42,8 @@ def test_when(expression, expected):
 
 @pytest.mark.parametrize("expression", [
     "", "1 ==", "== 1", "(1 == 1", "1 == 1)", "text", "1 < text", "a-b == a-b", "1e-05 < 1", "@", "true &&", "1 in 1",
-    "call(1) == 1", "true < false", "a b", "1 && true",
+    "call(1) == 1", "true < false", "a b", "1 && true", "not (1 == 2)", "1 == 1 and 2 == 2", "1 == 1 or 1 == 2",
+    "a in [a, b]", "asInt('1') == 1",
 ])  # fmt: skip
 def test_when_refuses_what_argo_would_refuse(expression):
     with pytest.raises(ExpressionError):
@@ -61,12 +61,16 @@ LAST = {"lastRetry.exitCode": "75", "lastRetry.status": "Failed", "lastRetry.dur
     ("asInt(retries) < 1 && asFloat(lastRetry.duration) < 2", True),
     ("!(asInt(lastRetry.exitCode) == 75)", False),
     ("string(75) == lastRetry.exitCode", True),
+    ("not (1 == 2) and 1 == 1 or 1 == 2", True),
 ])  # fmt: skip
 def test_retry(expression, expected):
     assert retry(expression, LAST) is expected
 
 
-@pytest.mark.parametrize("expression", ["lastRetry.nothing == 1", "asInt(lastRetry.status) == 1", "lastRetry.exitCode"])
+@pytest.mark.parametrize("expression", [
+    "lastRetry.nothing == 1", "asInt(lastRetry.status) == 1", "lastRetry.exitCode", "lastRetry.status =~ 'F.*'",
+    "asInt(lastRetry.exitCode) in (75, 137)",
+])  # fmt: skip
 def test_retry_refuses_what_it_cannot_know(expression):
     with pytest.raises(ExpressionError):
         retry(expression, LAST)
@@ -85,6 +89,12 @@ def test_retry_refuses_what_it_cannot_know(expression):
 ])  # fmt: skip
 def test_depends(expression, true_results, expected):
     assert depends(expression, lambda task, result: f"{task}.{result}" in true_results) is expected
+
+
+def test_depends_takes_and_for_a_task_as_argo_does():
+    assert dependencies("a.Succeeded and b.Succeeded") == {"a": {"Succeeded"}, "and": {""}, "b": {"Succeeded"}}
+    with pytest.raises(ExpressionError):
+        depends("a.Succeeded and b.Succeeded", lambda task, result: True)
 
 
 def test_dependencies_names_tasks_and_results():
