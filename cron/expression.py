@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import product
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -107,8 +108,8 @@ class Schedule:
         return schedule
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """The times after a moment, in order, as UTC. A time that a change of clocks leaves out is left out here
-        too."""
+        """The times after a moment, in order, as UTC. As on the controller, a time that a change of clocks leaves out
+        is left out, and one that comes twice counts twice."""
         local = moment.astimezone(self.zone)
         day, last = local.date(), local.date() + HORIZON
         while day <= last:
@@ -134,13 +135,14 @@ class Schedule:
     def has(self, day: date) -> bool:
         return day.month in self.months and day.day in self.days and day.isoweekday() % 7 in self.weekdays
 
-    def on(self, day: date) -> Iterator[datetime]:
-        for hour in sorted(self.hours):
-            for minute in sorted(self.minutes):
-                local = datetime.combine(day, time(hour, minute), self.zone)
-                found = local.astimezone(UTC)
-                if found.astimezone(self.zone).replace(tzinfo=None) == local.replace(tzinfo=None):
-                    yield found
+    def on(self, day: date) -> list[datetime]:
+        found = set()
+        for hour, minute, fold in product(self.hours, self.minutes, (0, 1)):
+            local = datetime.combine(day, time(hour, minute, fold=fold), self.zone)
+            moment = local.astimezone(UTC)
+            if moment.astimezone(self.zone).replace(tzinfo=None) == local.replace(tzinfo=None):
+                found.add(moment)
+        return sorted(found)
 
 
 def zone(name: str) -> tzinfo:

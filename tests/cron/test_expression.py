@@ -52,10 +52,16 @@ def test_a_time_that_the_change_of_clocks_leaves_out_is_left_out():
     assert times("30 2 * * *", start, 2, "Europe/Berlin") == ["Mon 2027-03-29 00:30", "Tue 2027-03-30 00:30"]
 
 
-def test_a_time_that_comes_twice_fires_once():
-    # Berlin goes from 03:00 back to 02:00 on 2026-10-25.
-    start = datetime(2026, 10, 24, 12, 0, tzinfo=UTC)
-    assert times("30 2 * * *", start, 2, "Europe/Berlin") == ["Sun 2026-10-25 00:30", "Mon 2026-10-26 01:30"]
+def test_a_time_that_comes_twice_fires_twice_as_on_the_controller():
+    # Argo's docs/cron-workflows.md: Los Angeles goes from 02:00 back to 01:00 on 2020-11-01, and 01:59 comes twice.
+    start = datetime(2020, 11, 1, 7, 30, tzinfo=UTC)
+    assert times("59 1 * * *", start, 3, "America/Los_Angeles") == [
+        "Sun 2020-11-01 08:59", "Sun 2020-11-01 09:59", "Mon 2020-11-02 09:59",
+    ]  # fmt: skip
+    # No hour of a schedule that fires in each of them is left out, and all come in order.
+    assert times("0,30 * * * *", start, 5, "America/Los_Angeles") == [
+        f"Sun 2020-11-01 {hour}" for hour in ("08:00", "08:30", "09:00", "09:30", "10:00")
+    ]
 
 
 def test_between_includes_both_ends():
