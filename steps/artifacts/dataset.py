@@ -21,7 +21,7 @@ import scipy.sparse as sp
 from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError, Store, remove_folder
 from steps.models.ids import IdTable
 from steps.models.interactions import Interactions
-from steps.runtime.errors import BadDataError, UsageError
+from steps.runtime.errors import BadDataError, TryAgainError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -246,7 +246,10 @@ def _write(folder: Path, purchases: pl.DataFrame, draft: Draft) -> None:
         (ITEMS, draft.items),
         (REJECTS, draft.rejects),
     ):
-        table.write_parquet(folder / name, compression="zstd", row_group_size=ROW_GROUP)
+        try:
+            table.write_parquet(folder / name, compression="zstd", row_group_size=ROW_GROUP)
+        except (OSError, pl.exceptions.ComputeError) as error:  # polars tells a full disk in either way
+            raise TryAgainError(f"cannot write {folder / name}: {error}") from error
 
 
 def _counts(purchases: pl.DataFrame, draft: Draft) -> dict[str, int]:

@@ -311,3 +311,14 @@ def test_a_purchase_that_was_disliked_afterwards_is_still_seen(folder_store: Sto
     found = dataset.load(folder_store, published.id, tmp_path / "cache")
     assert found.interactions().matrix.nnz == 1
     assert found.seen.toarray().astype(bool).tolist() == [[True, False, False], [False, True, False]]
+
+
+@pytest.mark.parametrize("error", [OSError("No space left"), pl.exceptions.ComputeError("No space left")])
+def test_a_full_disk_asks_to_try_again(folder_store: Store, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*arguments: object, **named: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fail)
+    with pytest.raises(TryAgainError, match="No space left"):
+        dataset.publish(folder_store, draft())
+    assert folder_store.data.list() == []
