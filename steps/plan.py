@@ -67,16 +67,16 @@ def fingerprint(*parts: object) -> str:
 def already_judged(models: Bucket, wanted: str) -> str:
     """Why a run would find nothing new, or an empty text.
 
-    The last verdict counts while the model that it was about is still in the place that the verdict gave it.
+    A verdict counts while the model that it was about is still in the place that the verdict gave it.
     """
-    last = verdict.newest(models)
-    if last is None or last.fingerprint != wanted:
-        return ""
     live = release.live(models)
-    if not last.promote and (live.version if live else 0) == last.live_version:
-        return f"run {last.run} judged the same purchases with the same settings: {last.reason}"
-    if last.promote and live and live.candidate == last.winner:
-        return f"version {live.version} ({live.model}, run {last.run}) was made from the same purchases and settings"
+    for judged in verdict.newest_first(models):
+        if judged.fingerprint != wanted:
+            continue
+        if not judged.promote and (live.version if live else 0) == judged.live_version:
+            return f"run {judged.run} judged the same purchases with the same settings: {judged.reason}"
+        if judged.promote and live and live.candidate == judged.winner:
+            return f"version {live.version} ({live.model}, run {judged.run}) came of the same purchases and settings"
     return ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,10 +63,8 @@ def write(models: Bucket, judged: Verdict) -> Verdict:
     return judged
 
 
-def newest(models: Bucket) -> Verdict | None:
-    """The verdict written last."""
-    entries = models.list("verdicts/")
-    if not entries:
-        return None
-    latest = max(entries, key=lambda entry: (entry.modified, entry.key))
-    return records.read(models, latest.key, Verdict)
+def newest_first(models: Bucket) -> Iterator[Verdict]:
+    """All verdicts. Which of two of the same moment comes first is chance: nothing may depend on it."""
+    for entry in sorted(models.list("verdicts/"), key=lambda entry: entry.modified, reverse=True):
+        with suppress(ObjectMissingError):  # cleaned up since it was listed
+            yield records.read(models, entry.key, Verdict)

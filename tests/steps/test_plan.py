@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 
 import pytest
@@ -77,6 +78,19 @@ def test_what_was_refused_is_not_trained_again_until_another_model_is_live(
     assert run_step("model_publish", RUN="run-0")[0] == 0
     folder_store.models.put("verdicts/run-1.json", stored)
     assert run_step("plan", "--snapshot", snapshot)[1]["train"] == "true"
+
+
+def test_another_verdict_of_the_same_moment_hides_nothing(
+    run_step: Run, snapshot: str, folder_store: Store, make_verdict: Callable[..., verdict.Verdict]
+) -> None:
+    wanted = run_step("plan", "--snapshot", snapshot)[1]["fingerprint"].encode()
+    for run in ("run-1", "run-2"):
+        make_verdict(folder_store, run, promote=False)
+    stored = folder_store.models.get("verdicts/run-1.json").replace(b"fingerprint of run-1", wanted)
+    folder_store.models.put("verdicts/run-1.json", stored)
+    for run in ("run-1", "run-2"):
+        os.utime(folder_store.models.address(f"verdicts/{run}.json"), (1_700_000_000, 1_700_000_000))
+    assert run_step("plan", "--snapshot", snapshot)[1]["train"] == "false"
 
 
 @pytest.mark.parametrize(
