@@ -5,7 +5,7 @@ from __future__ import annotations
 from hera.workflows import DAG, Parameter, Task, WorkflowTemplate
 
 from workflows.catalog import DESCRIPTIONS
-from workflows.templates import SMALL, given, step, workflow
+from workflows.templates import PUBLISHING, SMALL, given, step, workflow
 
 NAME = "cleanup"
 
@@ -20,7 +20,7 @@ PARAMETERS = [
 def cleanup() -> WorkflowTemplate:
     with workflow(NAME, title="Clean up", description=DESCRIPTIONS[NAME], parameters=PARAMETERS) as template:
         flags = ["keep-snapshots", "keep-runs", "min-age-days", "dry-run"]
-        clean = step("cleanup", size=SMALL, flags=flags, outputs=["removed", "bytes"])
+        clean = step("cleanup", size=SMALL, flags=flags, outputs=["removed", "bytes"], mutex=PUBLISHING)
         with DAG(name="pipeline"):
             Task(name="cleanup", template=clean, arguments=given(*flags))
     return template

@@ -27,7 +27,7 @@ from hera.workflows import models as m
 SETTINGS = "recommender-settings"
 """The ConfigMap with STORE and its companions; a pod does not start without it, for it would write into itself."""
 STORE_SECRETS = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "recommender-s3")
-SOURCE_SECRETS = dict.fromkeys(("KAGGLE_USERNAME", "KAGGLE_KEY", "PGPASSWORD"), "recommender-sources")
+SOURCE_SECRETS = dict.fromkeys(("KAGGLE_USERNAME", "KAGGLE_KEY", "PGUSER", "PGPASSWORD"), "recommender-sources")
 SERVICE_ACCOUNT = "recommender-workflow"
 LABELS = {"app.kubernetes.io/part-of": "recommender"}
 OUTPUTS, SCRATCH = "/outputs", "/scratch"
@@ -35,7 +35,7 @@ USER = 10001
 HOUR = 3600
 REPORT = "run-report"
 PUBLISHING = "recommender-model-publish"
-"""The mutex that keeps two workflows from changing what is live at the same time."""
+"""The mutex of all that changes what is live, or removes what a release may name, in whichever workflow."""
 
 RETRY_WHEN = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [75, 137, 143]"
 """A lost pod, an outside system that did not answer (75), a pod that was killed (137, 143); nothing else heals."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from workflows.catalog import DESCRIPTIONS, UnknownNameError, build, check_parameters
@@ -9,6 +12,7 @@ from workflows.render import for_version, to_yaml, with_values
 from workflows.runner.expressions import retry
 from workflows.templates import RETRY_WHEN, image
 
+ROOT = Path(__file__).resolve().parents[2]
 CONTAINERS = [
     pytest.param(template, id=f"{name}-{template['name']}")
     for name in DESCRIPTIONS
@@ -65,6 +69,28 @@ def test_publishing_is_under_one_mutex_in_every_workflow_that_publishes():
     assert {template["synchronization"]["mutexes"][0]["name"] for template in publishers} == {
         "recommender-model-publish"
     }
+
+
+def test_cleaning_up_waits_for_whoever_publishes():
+    """It must not remove a candidate while a rollback makes it live again."""
+    [clean] = [template for template in build("cleanup")["spec"]["templates"] if "container" in template]
+    assert clean["synchronization"] == {"mutexes": [{"name": "recommender-model-publish"}]}
+
+
+def test_a_database_gets_its_user_and_its_password_from_the_secret_of_the_sources():
+    publish = build("retrain")["spec"]["templates"][0]
+    found = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in publish["container"]["env"] if "valueFrom" in one}
+    for name in ("PGUSER", "PGPASSWORD", "KAGGLE_USERNAME", "KAGGLE_KEY"):
+        assert found[name] == {"name": "recommender-sources", "key": name, "optional": True}
+
+
+def test_the_readme_names_every_object_that_the_templates_expect():
+    readme = (ROOT / "README.md").read_text()
+    text = "".join(to_yaml([build(name)]) for name in DESCRIPTIONS)
+    expected = set(re.findall(r"(?:serviceAccountName|KeyRef:\n +key: \w+\n +name|configMapRef:\n +name): (\S+)", text))
+    assert expected == {"recommender-workflow", "recommender-s3", "recommender-sources", "recommender-settings"}
+    section = readme.partition("## On Argo Workflows")[2].partition("\n## ")[0]
+    assert {name for name in expected if f"`{name}`" not in section} == set()
 
 
 def keys(value):
