@@ -51,9 +51,10 @@ def dispatch(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
 def run_here(flags: argparse.Namespace, manifest: Manifest, parameters: dict[str, str]) -> int:
     runs = here.runs_folder(flags.runs)
     if flags.on == "docker":
-        from workflows.docker import DockerEngine, options
+        from workflows.docker import DockerEngine, check_files, options
 
         chosen = options(flags.engine or "", flags.network, flags.volume)
+        check_files(parameters, chosen)
         DockerEngine.check_images(chosen, manifest)
         opened = here.begin(runs, manifest, parameters, engine="docker", options=chosen, scheduled=flags.scheduled_time)
     else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from workflows.runner.process import Launch
@@ -18,6 +19,8 @@ from workflows.templates import USER
 
 ENGINES = ("docker", "podman")
 LABEL = "recommender.run"
+FILES = ("source", "users-file")
+"""The parameters that may name a file."""
 
 
 def options(engine: str, network: str, volumes: Sequence[str]) -> dict[str, str]:
@@ -33,6 +36,21 @@ def options(engine: str, network: str, volumes: Sequence[str]) -> dict[str, str]
         for volume in volumes
     ]
     return {"engine": find(engine), "network": network or "host", "volumes": json.dumps(mounted)}
+
+
+def check_files(parameters: Mapping[str, str], chosen: Mapping[str, str]) -> None:
+    """Refuses a file of this machine that no container would see, with the flags that show it to them."""
+    mounted = [volume.split(":")[1] for volume in json.loads(chosen["volumes"])]
+    for name in FILES:
+        given = parameters.get(name, "")
+        path = Path(given).expanduser()
+        if given and path.exists() and not any(PurePosixPath(given).is_relative_to(mount) for mount in mounted):
+            inside = f"/data/{path.name}"
+            flags = ["--volume", f"{path.absolute()}:{inside}", "-p", f"{name}={inside}"]
+            raise SettingsError(
+                f"{name} is {given!r} of this machine, which containers do not see; "
+                f"give it to them: {shlex.join(flags)}"
+            )
 
 
 def find(wanted: str) -> str:
@@ -82,7 +100,10 @@ class DockerEngine:
         user."""
         uid, gid = os.getuid(), os.getgid()
         if self.store is not None and not self.store.exists():
-            self.store.mkdir(parents=True)
+            try:
+                self.store.mkdir(parents=True)
+            except OSError as error:
+                raise SettingsError(f"STORE is {self.store}, which cannot be made: {error.strerror}") from error
             if uid == 0:
                 os.chown(self.store, USER, USER)
         if uid != 0:
@@ -110,6 +131,8 @@ class DockerEngine:
             *(self.name, "run", "--rm", "--name", place.name, "--label", f"{LABEL}={self.run.name}"),
             *("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
             *("--user", f"{self.user[0]}:{self.user[1]}", "--network", self.network),
+            # Podman would mount a temporary folder over /tmp and /run, which Kubernetes does not.
+            *(["--read-only-tmpfs=false"] if self.name == "podman" else []),
             *(["--userns", "keep-id"] if self.name == "podman" and os.getuid() != 0 else []),
             *(self.resources(container) if self.limits else []),
             *self.mounts(place),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shlex
 import shutil
 import stat
 import subprocess
 
 import pytest
 
-from workflows.docker import DockerEngine, cores, options, quantity
+from workflows.docker import DockerEngine, check_files, cores, options, quantity
 from workflows.runner.record import Request, Run
 from workflows.runner.session import Place
 from workflows.runner.start import start
@@ -142,6 +143,31 @@ def test_a_volume_that_cannot_be_is_refused(fake, volume):
         options("", "", [volume])
 
 
+def test_a_file_that_containers_do_not_see_is_refused_with_the_flags_that_show_it(fake, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my purchases.csv").touch()
+    with pytest.raises(SettingsError) as caught:
+        check_files({"source": "my purchases.csv"}, options("", "", []))
+    flags = shlex.split(str(caught.value).partition("give it to them: ")[2])
+    assert flags == [
+        "--volume", f"{tmp_path}/my purchases.csv:/data/my purchases.csv", "-p", "source=/data/my purchases.csv",
+    ]  # fmt: skip
+    check_files({"source": "/data/my purchases.csv", "k": "bin"}, options("", "", flags[1:2]))
+    check_files({"source": str(tmp_path / "bin")}, options("", "", [f"{tmp_path}:{tmp_path}"]))
+    check_files({"source": "demo:"}, options("", "", []))
+
+
+def test_a_store_that_cannot_be_made_is_one_sentence(fake, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"STORE is .*/file/store, which cannot be made: Not a directory"):
+        launched(tmp_path, run_of(tmp_path, options("", "", []), "file:{}/file/store"))
+
+
+def test_podman_adds_no_folder_that_kubernetes_does_not_have(fake, tmp_path):
+    (fake.parent / "bin" / "docker").rename(fake.parent / "bin" / "podman")
+    assert "--read-only-tmpfs=false" in launched(tmp_path, run_of(tmp_path, options("", "", []))).command
+
+
 def test_missing_images_are_named_with_the_command_that_builds_them(fake):
     manifest = {
         "spec": {"templates": [{"container": {"image": "missing:1"}}, {"container": {"image": "there:1"}}, {"dag": {}}]}
@@ -194,7 +220,8 @@ def test_a_workflow_runs_in_real_containers(make, tmp_path):
         pytest.skip(f"no podman or docker here runs {PYTHON}")
     first = make.container(
         "first",
-        "id -u > $OUTPUTS/user; touch /new 2>/dev/null || echo ro > /scratch/x; cat /scratch/x > $OUTPUTS/root; "
+        "id -u > $OUTPUTS/user; touch /new 2>/dev/null || touch /tmp/new 2>/dev/null || echo ro > /scratch/x; "
+        "cat /scratch/x > $OUTPUTS/root; "
         "echo kept > ${STORE#file:}/kept",
         outputs={"user": None, "root": None},
     )
