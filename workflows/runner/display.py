@@ -132,9 +132,9 @@ class Display:
         what = question.output or "press Enter to go on"
         while True:
             self.console.print(f"{question.node}: {what}{choice}{default} ", end="", markup=False, highlight=False)
-            left = None if until is None else max(0.0, until - time.monotonic())
-            if not select.select([sys.stdin], [], [], left)[0]:
-                return None
+            while not select.select([sys.stdin], [], [], 0.1)[0]:
+                if question.over() or (until is not None and time.monotonic() >= until):
+                    return None
             answer = sys.stdin.readline()
             if not answer:
                 return None
@@ -200,7 +200,8 @@ def summary(tree: Tree) -> Table:
     """Seconds and peak memory of every step."""
     table = Table(box=None, pad_edge=False)
     for name in ("step", "state", "seconds", "peak memory", "attempts"):
-        table.add_column(name, justify="left" if name in ("step", "state") else "right")
+        # On a narrow terminal two items of a fan-out may differ only in what would be cut off.
+        table.add_column(name, justify="left" if name in ("step", "state") else "right", overflow="fold")
     for node in tree.leaves():
         ran = node.attempts > 0
         table.add_row(

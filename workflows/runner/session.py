@@ -53,6 +53,8 @@ class Question:
     allowed: Sequence[str]
     default: str | None
     seconds: float | None
+    over: Callable[[], bool] = lambda: False
+    """Whether the run was stopped meanwhile, so that nobody needs the answer any more."""
 
 
 Ask = Callable[[Question], str | None]
@@ -95,7 +97,6 @@ class Session:
             self._reason = ""
             self._stopped.clear()
 
-    @property
     def stopped(self) -> bool:
         return self._stopped.is_set()
 

@@ -38,7 +38,8 @@ def answers(session: Session, node: Node, template: Mapping[str, Any], clock: Cl
     allowed = {p["name"]: p.get("enum", []) for p in template.get("inputs", {}).get("parameters", [])}
     for parameter in supplied or [{"name": "", "valueFrom": {}}]:
         name, default = parameter["name"], parameter["valueFrom"].get("default")
-        answer = session.ask(Question(node.path, name, allowed.get(name, []), default, clock.left))
+        answer = session.ask(Question(node.path, name, allowed.get(name, []), default, clock.left, session.stopped))
+        session.check()
         if answer is None:
             if clock.left is None:
                 return Outcome(Phase.FAILED, message="it waits for an answer, and there is no terminal to ask on")

@@ -148,6 +148,24 @@ def test_no_answer_in_time_is_none(typed):
     assert 0.3 <= time.monotonic() - began < 3
 
 
+def test_a_stopped_run_needs_no_answer(typed):
+    over = threading.Event()
+    threading.Timer(0.2, over.set).start()
+    asked = Question("approve", "ok", [], None, None, over.is_set)
+    assert Display(console(force_terminal=True)).ask(asked) is None
+
+
+def test_a_narrow_terminal_cuts_no_name():
+    tree = Tree("trial")
+    for name in ("train(0:popularity-a)", "train(1:popularity-b)"):
+        tree.add(tree.root, name, name, "train", leaf=True)
+    screen = Console(file=io.StringIO(), width=50)
+    screen.print(summary(tree))
+    first_column = "".join(line.split(" ")[0] for line in screen.file.getvalue().splitlines())
+    assert "train(0:popularity-a)" in first_column
+    assert "train(1:popularity-b)" in first_column
+
+
 def test_many_threads_may_change_one_tree():
     tree, als, _ = small_tree()
     threads = [
