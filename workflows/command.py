@@ -19,6 +19,8 @@ REFUSALS = (
     ClusterError,
 )  # fmt: skip
 
+ALL = "all"
+
 
 class Refused(Exception):  # noqa: N818 (it is an answer, not a fault)
     """What was asked for cannot be done; the message is one sentence for the person who asked."""
@@ -38,6 +40,8 @@ def dispatch(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
         return resume(flags, parameters)
     if flags.output:
         return write(flags, parameters)
+    if flags.workflow == ALL:
+        raise Refused("all is for -o yaml; one workflow is started at a time")
     manifest = catalog.build(flags.workflow or "retrain")
     catalog.check_parameters(manifest, parameters)
     if flags.on == "argo":
@@ -89,7 +93,7 @@ def go(flags: argparse.Namespace, opened: Run) -> int:
 def write(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
     from workflows.render import for_version, to_yaml, with_values
 
-    names = list(catalog.DESCRIPTIONS) if flags.workflow == "all" else [flags.workflow or "retrain"]
+    names = list(catalog.DESCRIPTIONS) if flags.workflow == ALL else [flags.workflow or "retrain"]
     manifests = []
     for name in names:
         manifest = catalog.build(name)

@@ -13,7 +13,7 @@ from typing import Any
 from workflows.runner import expressions
 from workflows.runner.durations import seconds
 from workflows.runner.process import Child, Result, read_result
-from workflows.runner.record import Entry, digest
+from workflows.runner.record import Entry, RunError, digest
 from workflows.runner.session import Clock, Outcome, Place, Session
 from workflows.runner.substitution import substitute
 from workflows.runner.tree import Node, Phase
@@ -121,9 +121,12 @@ class Leaf:
         with session.slot(session.slots):
             if clock.over:
                 return Outcome(Phase.FAILED, message=f"not done within {self.template['timeout']}"), Result(-1, 0.0, 0)
-            for folder in (place.folder, *place.mounts.values()):
-                folder.mkdir(parents=True, exist_ok=True)
-            (place.folder / "asked").write_text(self.asked)
+            try:
+                for folder in (place.folder, *place.mounts.values()):
+                    folder.mkdir(parents=True, exist_ok=True)
+                (place.folder / "asked").write_text(self.asked)
+            except OSError as error:
+                raise RunError(f"cannot write to {place.folder}: {error.strerror}") from error
             log = place.folder / "log"
             session.tree.change(self.node, phase=Phase.RUNNING, message="", started=time.monotonic(), log=log)
             try:

@@ -180,3 +180,14 @@ def test_a_line_for_which_the_room_ends_half_way_spoils_no_later_one(tmp_path):
     again = Run.open(tmp_path, run.name)
     with contextlib.closing(again):
         assert list(again.finished) == ["one", "three"]
+
+
+def test_a_step_whose_folder_cannot_be_made_is_one_sentence(runner, make):
+    workflow = make.manifest([make.container("one", f"touch {runner.folder}/healed")])
+    run = Run.begin(runner.runs, Request("trial", workflow, {}, "local", str(runner.folder)))
+    run.close()
+    (run.folder / "nodes").touch()
+    with pytest.raises(RunError, match=r"cannot write to .*nodes/one/0: Not a directory"):
+        runner({}, resume=run.name)
+    (run.folder / "nodes").unlink()
+    assert runner({}, resume=run.name).phase == "Succeeded"
