@@ -77,7 +77,14 @@ def already_judged(models: Bucket, wanted: str) -> str:
             return f"run {judged.run} judged the same purchases with the same settings: {judged.reason}"
         if judged.promote and live and live.candidate == judged.winner:
             return f"version {live.version} ({live.model}, run {judged.run}) came of the same purchases and settings"
+        if judged.promote and live and live.version != judged.live_version and was_released(models, judged.winner):
+            # Somebody went back from it: making it again would undo that.
+            return f"run {judged.run}'s model came of the same purchases and settings, and version {live.version} replaced it"
     return ""
+
+
+def was_released(models: Bucket, path: str) -> bool:
+    return any(release.read(models, version).candidate == path for version in release.versions(models))
 
 
 if __name__ == "__main__":

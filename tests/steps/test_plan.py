@@ -93,6 +93,23 @@ def test_another_verdict_of_the_same_moment_hides_nothing(
     assert run_step("plan", "--snapshot", snapshot)[1]["train"] == "false"
 
 
+def test_a_model_that_was_taken_back_is_not_made_again_from_the_same_purchases(
+    run_step: Run, snapshot: str, folder_store: Store, make_verdict: Callable[..., verdict.Verdict]
+) -> None:
+    wanted = run_step("plan", "--snapshot", snapshot)[1]["fingerprint"]
+    for number in (1, 2):
+        make_verdict(folder_store, f"run-{number}")
+        assert run_step("model_publish", RUN=f"run-{number}")[0] == 0
+    stored = folder_store.models.get("verdicts/run-2.json").replace(b"fingerprint of run-2", wanted.encode())
+    folder_store.models.put("verdicts/run-2.json", stored)
+    assert run_step("plan", "--snapshot", snapshot)[1]["train"] == "false"
+    assert run_step("model_publish", "--rollback", RUN="back")[0] == 0
+    again = run_step("plan", "--snapshot", snapshot)[1]
+    assert again["train"] == "false"
+    assert "version 3 replaced it" in again["reason"]
+    assert run_step("plan", "--snapshot", snapshot, "--again", "true")[1]["train"] == "true"
+
+
 @pytest.mark.parametrize(
     "flags",
     [
