@@ -79,7 +79,8 @@ def already_judged(models: Bucket, wanted: str) -> str:
             return f"version {live.version} ({live.model}, run {judged.run}) came of the same purchases and settings"
         if judged.promote and live and live.version != judged.live_version and was_released(models, judged.winner):
             # Somebody went back from it: making it again would undo that.
-            return f"run {judged.run}'s model came of the same purchases and settings, and version {live.version} replaced it"
+            same = f"run {judged.run}'s model came of the same purchases and settings"
+            return f"{same}, and version {live.version} replaced it"
     return ""
 
 
