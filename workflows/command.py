@@ -36,6 +36,8 @@ def run(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
 def dispatch(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
     if flags.list:
         return show_list()
+    if flags.on != "docker" and (flags.engine or flags.network or flags.volume):
+        raise Refused("--engine, --network and --volume are for a run that begins with --on docker")
     if flags.resume is not None:
         return resume(flags, parameters)
     if flags.output:

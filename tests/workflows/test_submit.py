@@ -64,6 +64,7 @@ def test_as_a_script_it_hides_no_other_package(tmp_path):
 @pytest.mark.parametrize(("words", "said"), [
     (["train"], "there is no workflow 'train'; there are retrain, batch-predict, rollback, cleanup"),
     (["all"], "all is for -o yaml"),
+    (["--volume", "/tmp:/data"], "--engine, --network and --volume are for a run that begins with --on docker"),
     (["-p", "sorce=x"], "retrain has no parameter 'sorce'; it has source, columns"),
     (["-p", "source"], "-p source: write NAME=VALUE"),
     (["-p", "again=perhaps"], "parameter again is 'perhaps'; it may be false, true"),
