@@ -161,6 +161,15 @@ def test_batch_prediction_says_for_how_many_users_and_where(demo):
     assert f"Predictions for 2000 users: {folder}/store/models/recommender/predictions/1" in answer.stdout
 
 
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory):
+    """A folder with a run that failed, with what was said and the run's name."""
+    folder = tmp_path_factory.mktemp("failed")
+    answer = submit(folder, "-p", "source=nowhere.csv", "--runs", "kept")
+    assert answer.returncode == 1
+    return folder, answer, re.findall(r"--resume (\S+)", answer.stderr)[0]
+
+
 def test_a_failed_run_prints_its_log_and_the_command_that_resumes_it(tmp_path):
     answer = submit(tmp_path, "-p", "source=nowhere.csv")
     assert answer.returncode == 1
@@ -173,28 +182,25 @@ def test_a_failed_run_prints_its_log_and_the_command_that_resumes_it(tmp_path):
     assert again.returncode == 1
 
 
-def test_a_run_is_resumed_only_where_it_was_begun(tmp_path):
-    failed = submit(tmp_path, "-p", "source=nowhere.csv")
-    name = re.findall(r"--resume (\S+)", failed.stderr)[0]
-    answer = submit(tmp_path, "--resume", name, STORE="file:elsewhere")
+def test_a_run_is_resumed_only_where_it_was_begun(failed):
+    folder, _, name = failed
+    answer = submit(folder, "--resume", name, "--runs", "kept", STORE="file:elsewhere")
     assert answer.returncode == 2
-    assert (
-        f"the run was begun with STORE file:{tmp_path}/store, and now it is file:{tmp_path}/elsewhere" in answer.stderr
-    )
+    assert f"the run was begun with STORE file:{folder}/store, and now it is file:{folder}/elsewhere" in answer.stderr
 
 
-def test_a_wrong_parameter_on_resume_is_refused_and_forgotten(tmp_path):
-    failed = submit(tmp_path, "-p", "source=nowhere.csv")
-    name = re.findall(r"--resume (\S+)", failed.stderr)[0]
-    assert "parameter again is 'maybe'" in submit(tmp_path, "--resume", name, "-p", "again=maybe").stderr
-    again = submit(tmp_path, "--resume", name)
+def test_a_wrong_parameter_on_resume_is_refused_and_forgotten(failed):
+    folder, _, name = failed
+    resume = ["--resume", name, "--runs", "kept"]
+    assert "parameter again is 'maybe'" in submit(folder, *resume, "-p", "again=maybe").stderr
+    again = submit(folder, *resume)
     assert again.returncode == 1
     assert "nowhere.csv" in again.stderr
 
 
-def test_runs_elsewhere_are_named_in_the_command_that_resumes(tmp_path):
-    answer = submit(tmp_path, "-p", "source=nowhere.csv", "--runs", "kept")
-    assert f"--runs {tmp_path}/kept" in answer.stderr
+def test_runs_elsewhere_are_named_in_the_command_that_resumes(failed):
+    folder, answer, name = failed
+    assert f"--resume {name} --runs {folder}/kept" in answer.stderr
 
 
 def test_ctrl_c_leaves_a_run_that_resumes(tmp_path):
