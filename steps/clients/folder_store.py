@@ -15,6 +15,7 @@ from steps.clients.object_store import Bucket, Entry, FileRecord, ObjectExistsEr
 from steps.runtime.errors import BadDataError, TryAgainError, UsageError
 
 UNFINISHED = ".unfinished-"
+TRIES = 50
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 
@@ -97,14 +98,16 @@ class FolderBucket(Bucket):
 
     def _write(self, key: str, fill: Callable[[Path], object], finish: Callable[[Path, Path], None]) -> None:
         path = self._path(key)
-        unfinished = path.with_name(f"{UNFINISHED}{uuid.uuid4().hex}")
+        # In the root, which nobody removes: a neighbour that deletes takes emptied folders with it.
+        unfinished = self.root / f"{UNFINISHED}{uuid.uuid4().hex}"
         with self._errors(key):
             try:
-                _make_folder(path.parent)
+                _make_folder(self.root)
                 fill(unfinished)
                 _to_disk(unfinished)
-                finish(unfinished, path)
-                _to_disk(path.parent)
+                _into(path, lambda: finish(unfinished, path))
+                with suppress(FileNotFoundError):  # somebody deletes it again already
+                    _to_disk(path.parent)
             finally:
                 unfinished.unlink(missing_ok=True)
 
@@ -137,15 +140,21 @@ class FolderBucket(Bucket):
 
 
 def _make_folder(folder: Path) -> None:
-    """Makes a folder; a neighbour that removes it while it is empty makes us try again."""
-    for attempt in range(5):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except FileNotFoundError as error:
-            if attempt == 4:
-                raise UsageError(f"the store cannot make the folder {folder}") from error
-        else:
-            return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise UsageError(f"the store cannot make the folder {folder}") from error
+
+
+def _into(path: Path, finish: Callable[[], None]) -> None:
+    """Moves a file into its folder; where a neighbour removes the folder, empty as it still is, once more."""
+    for _ in range(TRIES):
+        # The folder may go between any two looks that mkdir takes at it, hence also "exists".
+        with suppress(FileNotFoundError, FileExistsError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return finish()
+    raise TryAgainError(f"the store cannot keep the folder {path.parent}: it is removed again and again")
 
 
 def _files(folder: Path, *, unfinished: bool) -> Iterator[Path]:

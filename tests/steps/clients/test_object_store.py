@@ -330,3 +330,16 @@ def test_a_listing_passes_over_what_is_deleted_while_it_is_read(bucket: Bucket) 
         for _ in range(60):
             assert all(entry.key in keys for entry in bucket.list("slots/"))
         list(churning)
+
+
+def test_writers_and_deleters_of_one_folder_do_not_disturb_each_other(tmp_path: Path) -> None:
+    bucket = FolderBucket(tmp_path)
+
+    def churn(number: int) -> None:
+        for _ in range(30):
+            bucket.put(f"claims/1/{number}", b"")
+            bucket.delete([f"claims/1/{number}"])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(churn, range(4)))
+    assert bucket.list() == []
