@@ -86,6 +86,7 @@ class Leaf:
             self.session.tree.change(
                 self.node, reused=True, seconds=entry.seconds, memory=entry.memory, attempts=entry.attempts
             )
+            self.tidy()  # whoever recorded it may have been killed before
             return Outcome(Phase.SUCCEEDED, entry.outputs)
         number = self.attempts() - 1
         if number < 0:

@@ -1,8 +1,9 @@
 """A run's folder: what was asked, what has finished, and the lock that says who works on it.
 
 `run.json` holds the built template, so that a resumed run is the same run. `record.jsonl` only grows, one finished
-node a line; a line torn by a crash is cut off when the run is opened again. There are two locks: the runner's own,
-and one that every warden inherits, so that a resumed run does not start while a child of a killed runner still
+node a line; a line torn by a crash is cut off when the run is opened again. A folder gets its run's name once it can be
+resumed: what is called `.unfinished-…` was killed before that, and is removed later. There are two locks: the runner's
+own, and one that every warden inherits, so that a resumed run does not start while a child of a killed runner still
 lives.
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +27,10 @@ from typing import Any
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 RECORD, HEADER, LOCK, CHILDREN = "record.jsonl", "run.json", "lock", "children.lock"
+UNFINISHED = ".unfinished-"
+"""Begins the name of a folder that is no run yet."""
+ABANDONED = 3600.0
+"""Seconds after which nobody works on such a folder any more: making a run takes milliseconds."""
 PATIENCE = 15.0
 """Seconds that a resumed run waits for what a killed runner left to end."""
 
@@ -108,22 +114,18 @@ class Run:
 
     @classmethod
     def begin(cls, runs: Path, request: Request) -> Run:
-        """A new run, under a name that nobody has."""
-        while True:
-            folder = runs / new_name(request.workflow)
-            try:
-                folder.mkdir(parents=True)
-                break
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise RunError(f"cannot write to {runs}: {error.strerror}; choose a folder with --runs") from error
+        """A new run, under a name that nobody has; whenever we are killed, it can be resumed or is no run at all."""
         try:
-            locks = Locks.take(folder, patience=0)
-            _write(folder / HEADER, json.dumps(asdict(request), ensure_ascii=False))
+            runs.mkdir(parents=True, exist_ok=True)
+            sweep(runs)
+            making = reserve(runs, request.workflow)
+            locks = Locks.take(making, patience=0)
+            _write(making / HEADER, json.dumps(asdict(request), ensure_ascii=False))
+            folder = making.rename(runs / making.name.removeprefix(UNFINISHED))
+            _sync(runs)
             return cls(folder, request, locks)
         except OSError as error:
-            raise RunError(f"cannot write to {folder}: {error.strerror}") from error
+            raise RunError(f"cannot write to {runs}: {error.strerror}; choose a folder with --runs") from error
 
     @classmethod
     def open(
@@ -223,7 +225,28 @@ class Run:
 
 def known(runs: Path) -> list[str]:
     """Names of the runs in a folder, newest last."""
-    return sorted((path.parent.name for path in runs.glob(f"*/{HEADER}")), key=lambda name: name.split("-")[-3:])
+    names = (path.parent.name for path in runs.glob(f"*/{HEADER}"))
+    return sorted((name for name in names if NAME.fullmatch(name)), key=lambda name: name.split("-")[-3:])
+
+
+def reserve(runs: Path, workflow: str) -> Path:
+    """A folder under an unfinished name; whoever has it is the only one who may make the run of that name."""
+    while True:
+        name = new_name(workflow)
+        making = runs / f"{UNFINISHED}{name}"
+        with contextlib.suppress(FileExistsError):
+            making.mkdir()
+            if not (runs / name).exists():
+                return making
+            making.rmdir()
+
+
+def sweep(runs: Path) -> None:
+    """Removes what runners left that were killed while they made a run."""
+    for path in runs.glob(f"{UNFINISHED}*"):
+        with contextlib.suppress(FileNotFoundError):  # another runner sweeps too
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def digest(value: Any) -> str:
@@ -253,3 +276,13 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     unfinished.rename(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Waits until the disk has the names in a folder: a file that was synced may still be lost with its name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

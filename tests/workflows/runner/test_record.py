@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -87,6 +88,90 @@ def test_a_run_that_never_began_says_so(tmp_path):
     (tmp_path / "trial-1").mkdir()
     with pytest.raises(RunError, match="run trial-1 was stopped before it began; start a new one"):
         Run.open(tmp_path, "trial-1")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from workflows.runner.record import Request, Run
+
+left = int(sys.argv[2])
+
+def count(event, arguments):
+    global left
+    if event in ("open", "os.mkdir", "os.rename", "os.truncate", "fcntl.flock"):
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+request = Request("trial", {"spec": {}}, {"a": "1"}, "local", "/")
+runs, again = Path(sys.argv[1]), sys.argv[3]
+sys.addaudithook(count)
+run = Run.open(runs, again, parameters={"a": "2"}) if again else Run.begin(runs, request)
+os.write(1, run.name.encode())
+"""
+
+
+def killed_at(folder, step, again=""):
+    words = [sys.executable, "-c", KILLED, str(folder), str(step), again]
+    answer = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert answer.returncode in (0, -9), answer.stderr
+    return answer
+
+
+def test_a_runner_killed_at_any_step_of_making_a_run_leaves_one_that_resumes_or_none(tmp_path):
+    seen = set()
+    for step in range(1, 30):
+        folder = tmp_path / str(step)
+        finished = killed_at(folder, step)
+        left = {path.name for path in folder.glob("*")}
+        runs = {name for name in left if not name.startswith(".unfinished-")}
+        assert len(left) <= 1
+        assert runs == set(known(folder))
+        for name in runs:
+            Run.open(folder, name).close()
+        seen.add((bool(left), bool(runs)))
+        if finished.returncode == 0:
+            break
+    assert finished.stdout in runs
+    assert seen == {(False, False), (True, False), (True, True)}
+    assert step > 8
+
+
+def test_a_runner_killed_at_any_step_of_resuming_leaves_a_run_that_resumes(tmp_path):
+    run = Run.begin(tmp_path, REQUEST)
+    run.close()
+    for step in range(1, 30):
+        finished = killed_at(tmp_path, step, run.name)
+        again = Run.open(tmp_path, run.name)
+        again.close()
+        assert again.request.parameters["a"] in ("1", "2")
+        if finished.returncode == 0:
+            break
+    assert again.request.parameters["a"] == "2"
+    assert step > 5
+
+
+def test_what_a_killed_runner_left_unfinished_goes_after_an_hour(tmp_path):
+    old, new = tmp_path / ".unfinished-trial-1", tmp_path / ".unfinished-trial-2"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "lock").touch()
+    os.utime(old, (0, time.time() - 3700))
+    run = Run.begin(tmp_path, REQUEST)
+    run.close()
+    assert {path.name for path in tmp_path.iterdir()} == {new.name, run.name}
+
+
+def test_a_name_that_is_taken_is_not_taken_again(tmp_path, monkeypatch):
+    names = iter(["trial-1", "trial-1", "trial-2", "trial-3"])
+    monkeypatch.setattr("workflows.runner.record.new_name", lambda workflow: next(names))
+    first = Run.begin(tmp_path, REQUEST)
+    (tmp_path / ".unfinished-trial-2").mkdir()
+    second = Run.begin(tmp_path, REQUEST)
+    assert (first.name, second.name) == ("trial-1", "trial-3")
+    for run in (first, second):
+        run.close()
 
 
 def test_runs_are_listed_newest_last(tmp_path):

@@ -52,6 +52,15 @@ def test_a_resumed_run_repeats_only_what_had_not_succeeded(runner, make):
     assert second.node("one").outputs == {"n": "1"}
 
 
+def test_what_a_runner_killed_after_recording_had_not_tidied_goes_on_resume(runner, make):
+    first = runner(make.manifest([make.container("one", "true")], [make.task("one")]))
+    scratch = first.run.node_folder("one") / "0" / "scratch"
+    assert not scratch.exists()
+    scratch.mkdir()
+    assert runner({}, resume=first.run.name).phase == "Succeeded"
+    assert not scratch.exists()
+
+
 def test_a_parameter_changed_on_resume_repeats_what_depends_on_it(runner, make):
     folder = runner.folder
     templates = [
