@@ -19,8 +19,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError, Store, remove_folder
-from steps.models.ids import IdTable
-from steps.models.interactions import Interactions
+from steps.models.ids import UNKNOWN, IdTable
+from steps.models.interactions import Details, History, Interactions
 from steps.runtime.errors import BadDataError, TryAgainError, UsageError
 
 if TYPE_CHECKING:
@@ -66,16 +66,27 @@ class Dataset:
     item_names: list[str] | None
     """What people call the items, in the order of `items`; the id where an item has no name."""
     manifest: dict[str, Any]
+    folder: Path
+    """Where the files of the snapshot are, for what is read only when it is asked for."""
 
     def __len__(self) -> int:
         return len(self.user)
 
     def interactions(self, *splits: Split) -> Interactions:
         """The summed weights of the purchases in some splits, or of all purchases when none is named."""
-        if not splits:
-            return Interactions.of(self.users, self.items, self.user, self.item, self.weight)
-        chosen = np.isin(self.split, [int(split) for split in splits])
-        return Interactions.of(self.users, self.items, self.user[chosen], self.item[chosen], self.weight[chosen])
+        wanted = [int(split) for split in splits]
+        chosen: slice | npt.NDArray[np.bool_] = np.isin(self.split, wanted) if splits else slice(None)
+        details = Details(
+            lambda: self._history(chosen),
+            lambda: _features(self.folder / USERS),
+            lambda: _features(self.folder / ITEMS),
+        )
+        purchases = self.user[chosen], self.item[chosen], self.weight[chosen]
+        return Interactions.of(self.users, self.items, *purchases, details)
+
+    def _history(self, chosen: slice | npt.NDArray[np.bool_]) -> History:
+        time = self.time[chosen] if self.time is not None else None
+        return History(self.user[chosen], self.item[chosen], self.weight[chosen], time)
 
     @cached_property
     def seen(self) -> sp.csr_matrix:
@@ -190,7 +201,24 @@ def load(store: Store, snapshot: str, cache: Path) -> Dataset:
         split=purchases["split"].to_numpy(),
         item_names=items["name"].fill_null(items["id"]).to_list() if "name" in items.columns else None,
         manifest=manifest,
+        folder=folder,
     )
+
+
+def _features(path: Path) -> sp.csr_matrix:
+    """Every column of a table but the ids as words: names tell the kind of a thing too."""
+    import polars as pl
+
+    from steps.models.features import Column, bags
+
+    table = pl.read_parquet(path).drop("id")
+    columns = {}
+    for name in table.columns:
+        texts = table[name].cast(pl.String)
+        distinct = texts.drop_nulls().unique().sort()
+        codes = texts.replace_strict(distinct, pl.int_range(len(distinct), eager=True), default=None).fill_null(UNKNOWN)
+        columns[name] = Column(distinct.to_list(), codes.to_numpy().astype(np.int32))
+    return bags(columns, table.height)
 
 
 def id_table(ids: pl.Series) -> IdTable:

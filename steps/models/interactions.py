@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from steps.models.ids import IdTable
+from steps.models.ids import Codes, IdTable
+
+
+@dataclass(frozen=True)
+class History:
+    """One entry a purchase, by user, and each user's in the order in which they were made."""
+
+    user: Codes
+    item: Codes
+    weight: npt.NDArray[np.float32]
+    time: npt.NDArray[np.int64] | None
+    """Microseconds since 1970; None where the order of the purchases is not known."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """What only some families ask for: each is made when it is asked for."""
+
+    history: Callable[[], History]
+    user_features: Callable[[], sp.csr_matrix]
+    """A row a user and a column a word, as `features.bags` makes it."""
+    item_features: Callable[[], sp.csr_matrix]
 
 
 @dataclass(frozen=True)
@@ -22,6 +45,7 @@ class Interactions:
     items: IdTable
     matrix: sp.csr_matrix
     """float32, int32 indices, sorted, without duplicates or explicit zeros."""
+    details: Details | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.matrix.shape != (len(self.users), len(self.items)):
@@ -42,6 +66,7 @@ class Interactions:
         user: npt.NDArray[np.integer],
         item: npt.NDArray[np.integer],
         weight: npt.NDArray[np.floating],
+        details: Details | None = None,
     ) -> Interactions:
         """From one entry a purchase; the weights of a user's purchases of one item are summed."""
         if not len(user) == len(item) == len(weight):
@@ -50,10 +75,31 @@ class Interactions:
         matrix = sp.csr_matrix((np.asarray(weight, np.float32), (user.astype(np.int32), item.astype(np.int32))), shape)
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
-        return cls(users, items, matrix)
+        return cls(users, items, matrix, details)
+
+    @cached_property
+    def history(self) -> History:
+        """The single purchases; from the matrix, in no known order, where nothing more is known."""
+        if self.details:
+            return self.details.history()
+        pairs = self.matrix.tocoo()
+        return History(pairs.row.astype(np.int32), pairs.col.astype(np.int32), pairs.data, None)
+
+    @cached_property
+    def user_features(self) -> sp.csr_matrix:
+        """What is known of each user, a row each; without columns where nothing is."""
+        return self.details.user_features() if self.details else _nothing(len(self.users))
+
+    @cached_property
+    def item_features(self) -> sp.csr_matrix:
+        return self.details.item_features() if self.details else _nothing(len(self.items))
 
     @property
     def popularity(self) -> npt.NDArray[np.float32]:
         """The summed positive weight of each item."""
         positive = self.matrix.maximum(0) if (self.matrix.data < 0).any() else self.matrix
         return np.asarray(positive.sum(axis=0), np.float32).ravel()
+
+
+def _nothing(rows: int) -> sp.csr_matrix:
+    return sp.csr_matrix(np.zeros((rows, 0), np.float32))

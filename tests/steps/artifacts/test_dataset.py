@@ -76,6 +76,25 @@ def test_interactions_sum_the_weights_of_the_chosen_splits(folder_store: Store, 
     assert found.interactions(Split.TRAIN).items is found.items
 
 
+def test_interactions_know_the_single_purchases_of_their_splits_in_order(folder_store: Store, tmp_path: Path) -> None:
+    found = dataset.load(folder_store, dataset.publish(folder_store, draft()).id, tmp_path)
+    history = found.interactions(Split.VALIDATION, Split.TEST).history
+    assert history.user.tolist() == [1, 1, 1]
+    assert history.item.tolist() == [0, 0, 2]
+    assert history.time is not None
+    assert history.time.tolist() == [3 * DAY, 3 * DAY, 4 * DAY]
+    assert len(found.interactions().history.user) == 5
+
+
+def test_interactions_know_what_the_tables_tell_of_users_and_items(folder_store: Store, tmp_path: Path) -> None:
+    items = pl.DataFrame({"id": ["a", "b", "c"], "name": ["Red Pan", None, "Blue Pan"], "size": [1.0, 2.0, 1.0]})
+    found = dataset.load(folder_store, dataset.publish(folder_store, draft(items=items)).id, tmp_path)
+    known = found.interactions(Split.TRAIN).item_features
+    assert known.shape == (3, 2)  # "pan", and the size 1.0; what one row alone has is left out
+    assert known.getnnz(axis=1).tolist() == [2, 0, 2]
+    assert found.interactions().user_features.shape == (2, 0)
+
+
 def test_the_manifest_tells_what_is_in_it(folder_store: Store) -> None:
     published = dataset.publish(folder_store, draft())
     manifest = json.loads(folder_store.data.get(f"snapshots/{published.id}/manifest.json"))

@@ -42,3 +42,13 @@ def test_other_numbers_than_float32_are_refused(ids: Ids) -> None:
 def test_a_weight_must_be_finite(ids: Ids) -> None:
     with pytest.raises(ValueError, match="not finite"):
         Interactions.of(ids("u", 1), ids("i", 1), np.array([0]), np.array([0]), np.array([np.nan]))
+
+
+def test_without_more_knowledge_the_history_is_the_matrix_and_nothing_is_known_of_anybody(ids: Ids) -> None:
+    user, item = np.array([1, 0, 0]), np.array([0, 2, 1])
+    found = Interactions.of(ids("u", 2), ids("i", 3), user, item, np.array([1.0, 2.0, 3.0]))
+    assert found.history.user.tolist() == [0, 0, 1]
+    assert found.history.item.tolist() == [1, 2, 0]
+    assert found.history.weight.tolist() == [3, 2, 1]
+    assert found.history.time is None
+    assert (found.user_features.shape, found.item_features.shape) == ((2, 0), (3, 0))
