@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,18 @@ from steps.sources.found import Found, Part
 
 FIRST_DAY = 1_704_067_200  # 2024-01-01, in seconds since 1970
 DAY, WEEK = 86_400, 7
-LIMITS = {"users": 20_000_000, "items": 2_000_000, "days": 20_000, "purchases": 500_000_000, "groups": 12}
+LIMITS = {
+    "users": 20_000_000,
+    "items": 2_000_000,
+    "days": 20_000,
+    "purchases": 500_000_000,
+    "groups": 12,
+    "sequences": 1,
+}
 PER_USER = 25
 MAIN, SECOND = 0.6, 0.25  # shares of a user's purchases from the first and the second taste group; the rest is chance
 REPEATED = 0.04
+FOLLOWED = 0.7  # of the purchases of a shop with sequences, those of the product that belongs after the one before
 SEASONAL, NEW, DYING = 0.25, 0.15, 0.15  # shares of the products
 
 GROUPS = (
@@ -61,6 +70,8 @@ class Options:
     """How many in all; 0 means 25 a user on average."""
     groups: int = 12
     seed: int = 7
+    sequences: int = 0
+    """1 for a shop in which every product has another that people buy next."""
 
     @classmethod
     def parse(cls, text: str) -> Options:
@@ -80,12 +91,13 @@ class Options:
     def _check(self) -> None:
         for name, most in LIMITS.items():
             value = getattr(self, name)
-            least = 0 if name == "purchases" else 1
+            least = 0 if name in ("purchases", "sequences") else 1
             if not least <= value <= most:
                 raise UsageError(f"--source demo:{name}={value}: {name} is between {least} and {most}")
 
     def __str__(self) -> str:
-        return "demo:" + ",".join(f"{one.name}={getattr(self, one.name)}" for one in fields(self))
+        shown = [one.name for one in fields(self) if one.name != "sequences" or self.sequences]
+        return "demo:" + ",".join(f"{name}={getattr(self, name)}" for name in shown)
 
 
 Numbers = npt.NDArray[np.int64]
@@ -105,6 +117,8 @@ class Catalogue:
     """The day of the year around which a product sells; -1 for one that sells all year."""
     appeal: npt.NDArray[np.float64]
     """How much it sells beside the others of its group."""
+    follower: Numbers | None = None
+    """In a shop with sequences, what people buy after each product; the products of a group form one ring."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +139,8 @@ def read(options: Options) -> Found:
     shop = generate(options)
     users, items = _ids("u", options.users), _ids("p", options.items)
     seconds = np.random.default_rng([options.seed, 1]).integers(8 * 3600, 22 * 3600, len(shop.user))
+    if options.sequences:  # a user's purchases of one day stay in their order
+        seconds = seconds[np.lexsort((seconds, shop.user, shop.day))]
     rows = pl.DataFrame(
         {
             "user": users.gather(shop.user),
@@ -154,8 +170,13 @@ def generate(options: Options) -> Shop:
 
     order = np.lexsort((user, day))
     user, day = user[order], day[order]
-    item = _choose(rng, options.days, products, group[order], day)
-    return Shop(products, first, second, user, _with_repeats(rng, user, item), day)
+    item = _with_repeats(rng, user, _choose(rng, options.days, products, group[order], day))
+    if options.sequences:
+        # Draws of its own: the shop without sequences stays as it is.
+        rng = np.random.default_rng([options.seed, 2])
+        products = replace(products, follower=_followers(rng, products.group))
+        item = _with_sequences(rng, products, user, item, day)
+    return Shop(products, first, second, user, item, day)
 
 
 def _products(rng: np.random.Generator, options: Options, groups: int) -> Catalogue:
@@ -219,6 +240,39 @@ def _with_repeats(rng: np.random.Generator, user: Numbers, item: Numbers) -> Num
     origin = np.maximum.accumulate(np.where(again, 0, np.arange(len(user))))
     result = np.empty_like(item)
     result[by_user] = item[by_user][origin]
+    return result
+
+
+def _followers(rng: np.random.Generator, group: Numbers) -> Numbers:
+    """One ring a group: products, which are ordered by their group, are shuffled within it and shifted by one."""
+    ring = np.lexsort((rng.random(len(group)), group))
+    first = np.searchsorted(group, group)
+    last = np.searchsorted(group, group, side="right") - 1
+    place = np.arange(len(group))
+    follower = np.empty_like(group)
+    follower[ring] = ring[np.where(place == last, first, place + 1)]
+    return follower
+
+
+def _with_sequences(
+    rng: np.random.Generator, products: Catalogue, user: Numbers, item: Numbers, day: Numbers
+) -> Numbers:
+    """Most purchases become what belongs after the user's previous one, where that is on sale."""
+    assert products.follower is not None
+    by_user = np.argsort(user, kind="stable")
+    buyer, moment, bought = user[by_user], day[by_user], item[by_user]
+    follows = rng.random(len(user)) < FOLLOWED
+    place = np.arange(len(user)) - np.searchsorted(buyer, buyer)
+    # The first purchases of everybody, then the second ones, each after what the one before has become.
+    in_turn = np.argsort(place, kind="stable")
+    turns = np.searchsorted(place[in_turn], np.arange(1, place.max(initial=0) + 2))
+    for start, end in pairwise(turns.tolist()):
+        now = in_turn[start:end]
+        following = products.follower[bought[now - 1]]
+        sold = (products.begins[following] <= moment[now]) & (moment[now] < products.ends[following])
+        bought[now] = np.where(follows[now] & sold, following, bought[now])
+    result = np.empty_like(item)
+    result[by_user] = bought
     return result
 
 

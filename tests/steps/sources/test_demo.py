@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -106,15 +108,64 @@ def test_the_smallest_shops_work() -> None:
     assert len(few.user) == 4
 
 
+def test_the_plain_shop_is_what_it_always_was() -> None:
+    """Snapshots are named by their content: a shop that changed would be another snapshot under the same address."""
+    shop = demo.generate(Options(users=60, items=40, days=90))
+    digest = hashlib.sha256()
+    for purchases in (shop.user, shop.item, shop.day):
+        digest.update(purchases.astype("<i8").tobytes())
+    assert digest.hexdigest() == "a046f08f690b328bb6204b48ded6eb4ce8ecf5c944792b47dc0c1bdab7f43b96"
+
+
+def test_a_shop_with_sequences_differs_in_what_is_bought_next_alone(shop: Shop) -> None:
+    ordered = demo.generate(Options(sequences=1))
+    assert np.array_equal(ordered.user, shop.user)
+    assert np.array_equal(ordered.day, shop.day)
+    follower = ordered.products.follower
+    assert follower is not None
+    assert shop.products.follower is None
+    assert np.array_equal(np.sort(follower), np.arange(600))
+    assert np.array_equal(ordered.products.group[follower], ordered.products.group)
+
+    def followed(one: Shop) -> float:
+        order = np.argsort(one.user, kind="stable")
+        user, item = one.user[order], one.item[order]
+        same = user[1:] == user[:-1]
+        return float((item[1:] == follower[item[:-1]])[same].mean())
+
+    assert followed(shop) < 0.02
+    assert 0.5 < followed(ordered) < 0.7  # less than was wanted, because some products are not on sale
+
+
+def test_the_times_of_a_shop_with_sequences_keep_the_order_of_purchases() -> None:
+    options = Options(users=20, items=30, days=10, sequences=1)
+    rows, shop = demo.read(options).parts[0].rows.collect(), demo.generate(options)
+    for user in range(20):
+        times = rows["time"].to_numpy()[shop.user == user]
+        assert (np.diff(times) >= 0).all()
+
+
+def test_in_a_shop_with_sequences_the_ring_of_a_group_holds_all_of_it() -> None:
+    follower = demo.generate(Options(users=5, items=40, groups=2, sequences=1)).products
+    ring, product = set(), 0
+    assert follower.follower is not None
+    while product not in ring:
+        ring.add(product)
+        product = int(follower.follower[product])
+    assert ring == set(np.flatnonzero(follower.group == 0).tolist())
+
+
 def test_options_are_read_and_shown() -> None:
     options = Options.parse("users=10, items=5,seed=3")
     assert (options.users, options.items, options.seed) == (10, 5, 3)
     assert str(options) == "demo:users=10,items=5,days=365,purchases=0,groups=12,seed=3"
+    assert str(Options.parse("sequences=1")).endswith(",seed=7,sequences=1")
     assert Options.parse("") == Options()
 
 
 @pytest.mark.parametrize(
-    "text", ["users", "users=", "users=-1", "colour=3", "users=0", "groups=13", "days=99999", "items=1.5"]
+    "text",
+    ["users", "users=", "users=-1", "colour=3", "users=0", "groups=13", "days=99999", "items=1.5", "sequences=2"],
 )
 def test_wrong_options_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--source demo:"):
