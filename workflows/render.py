@@ -50,6 +50,8 @@ def for_version(manifest: Manifest, version: str) -> Manifest:
             holder.get("podGC", {}).pop("deleteDelayDuration", None)
     if (major, minor) < ONLY_EMISSARY_SINCE:
         _label_executor(changed)
+        # Under the old executor a pod has no container "init": the patch would make one without an image.
+        changed["spec"].pop("podSpecPatch", None)
     return changed
 
 

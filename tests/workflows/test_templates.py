@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -112,6 +113,16 @@ NOT_IN_3_3 = {
 @pytest.mark.parametrize("name", DESCRIPTIONS)
 def test_the_form_for_3_3_has_no_field_that_3_3_lacks(name):
     assert not NOT_IN_3_3 & set(keys(for_version(build(name), "3.3")))
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_argos_own_containers_hold_what_a_restricted_namespace_asks_of_every_container(name):
+    patch = json.loads(build(name)["spec"]["podSpecPatch"])
+    found = [(part, one["name"], one["securityContext"]) for part, listed in patch.items() for one in listed]
+    least = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    assert found == [("initContainers", "init", least), ("containers", "wait", least)]
+    assert "podSpecPatch" in for_version(build(name), "3.4")["spec"]
+    assert "podSpecPatch" not in for_version(build(name), "3.3")["spec"]
 
 
 def test_the_form_for_3_3_keeps_the_mutex_and_asks_for_the_old_executor():

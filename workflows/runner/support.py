@@ -20,7 +20,7 @@ SPEC = {
 SPEC_ELSEWHERE = {
     "serviceAccountName", "podGC", "ttlStrategy", "securityContext", "workflowMetadata", "podMetadata", "archiveLogs",
     "imagePullSecrets", "nodeSelector", "tolerations", "priority", "podPriorityClassName",
-    "automountServiceAccountToken",
+    "automountServiceAccountToken", "podSpecPatch",
 }  # fmt: skip
 TEMPLATE = {
     "name", "inputs", "outputs", "container", "dag", "suspend", "retryStrategy", "activeDeadlineSeconds", "timeout",
