@@ -7,6 +7,7 @@ error.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ SPEC = {
 SPEC_ELSEWHERE = {
     "serviceAccountName", "podGC", "ttlStrategy", "securityContext", "workflowMetadata", "podMetadata", "archiveLogs",
     "imagePullSecrets", "nodeSelector", "tolerations", "priority", "podPriorityClassName",
-    "automountServiceAccountToken", "podSpecPatch",
+    "automountServiceAccountToken",
 }  # fmt: skip
 TEMPLATE = {
     "name", "inputs", "outputs", "container", "dag", "suspend", "retryStrategy", "activeDeadlineSeconds", "timeout",
@@ -43,6 +44,7 @@ RETRY = {"limit", "retryPolicy", "expression", "backoff"}
 BACKOFF = {"duration", "factor", "maxDuration", "cap"}
 INPUT = {"name", "default", "value", "enum", "description"}
 OUTPUT = {"name", "valueFrom", "description"}
+ARGOS_OWN = {("initContainers", "init"), ("containers", "wait")}
 POLICIES = {"Always", "OnFailure", "OnError"}
 
 
@@ -53,13 +55,23 @@ class UnsupportedError(ValueError):
 def check(manifest: Fields) -> None:
     """Raises for the first field of a WorkflowTemplate or Workflow that the runner would not honour."""
     spec = manifest["spec"]
-    _only(spec, SPEC | SPEC_ELSEWHERE, "the workflow")
+    _only(spec, SPEC | SPEC_ELSEWHERE | ({"podSpecPatch"} if _patches_argo(spec) else set()), "the workflow")
     _parameters(spec.get("arguments", {}), INPUT, "the workflow")
     _synchronization(spec, "the workflow")
     _lengths(spec, ("activeDeadlineSeconds",), "the workflow")
     _whole(spec, "parallelism", "the workflow")
     for template in spec.get("templates", []):
         _template(template)
+
+
+def _patches_argo(spec: Fields) -> bool:
+    """Whether the patch of pods is one of the rights of Argo's own containers, which do not exist here."""
+    try:
+        patch = json.loads(spec.get("podSpecPatch", ""))
+        patched = [(part, container["name"], *container) for part, listed in patch.items() for container in listed]
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return set(patched) <= {(part, name, "name", "securityContext") for part, name in ARGOS_OWN}
 
 
 def _template(template: Fields) -> None:
