@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import polars as pl
     import scipy.sparse as sp
 
-    from steps.models.factors import Factors
     from steps.models.ids import Codes
+    from steps.models.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -118,44 +118,39 @@ def read_users(store: Store, source: str) -> list[str]:
 
 def predict(store: Store, work: Work, shards: list[int]) -> int:
     """Writes some shards and returns how many users they hold. A shard written twice is the same file."""
-    from steps.models.factors import Factors
-
     done = 0
     with tempfile.TemporaryDirectory() as scratch:
         chosen = candidate.read(store.models, work.release.candidate)
-        part = chosen.part("factors")
-        if not part:
-            raise UsageError(f"{chosen.path} ({chosen.model}) has no factors: batch_predict cannot score with it")
-        factors, bought = Factors.load(store.models.fetch(f"{chosen.path}/factors", part, Path(scratch)))
-        total = len(work.users) if work.users is not None else len(factors.users)
+        scorer, bought = candidate.scorer(store.models, chosen, Path(scratch))
+        total = len(work.users) if work.users is not None else len(scorer.users)
         with progress("predicting", total) as bar:
             for shard in shards:
                 start, end = total * shard // work.shards, total * (shard + 1) // work.shards
-                table = frame(factors, bought, work, range(start, end), bar.advance)
+                table = frame(scorer, bought, work, range(start, end), bar.advance)
                 write(store.models, work, shard, table, Path(scratch))
                 done += end - start
     return done
 
 
 def frame(
-    factors: Factors, bought: sp.csr_matrix, work: Work, rows: range, advance: Callable[[int], None]
+    scorer: Scorer, bought: sp.csr_matrix, work: Work, rows: range, advance: Callable[[int], None]
 ) -> pl.DataFrame:
     """One row a user: ids and scores travel together."""
     import numpy as np
     import polars as pl
 
-    from steps.models.factors import rows_of
     from steps.models.recommender import NOBODY
+    from steps.models.scorer import rows_of
 
     tables = [_empty()]
-    catalogue = pl.Series(list(factors.items), dtype=pl.String)
+    catalogue = pl.Series(list(scorer.items), dtype=pl.String)
     for start in range(rows.start, rows.stop, BLOCK):
         places = range(start, min(start + BLOCK, rows.stop))
         ids = work.users[places.start : places.stop] if work.users is not None else None
         codes: Codes = (
-            factors.users.codes(ids) if ids is not None else np.arange(places.start, places.stop, dtype=np.int32)
+            scorer.users.codes(ids) if ids is not None else np.arange(places.start, places.stop, dtype=np.int32)
         )
-        found = factors.recommend(codes, work.k, rows_of(bought, codes))
+        found = scorer.recommend(codes, work.k, rows_of(bought, codes))
         kept = found.items != NOBODY
         owner = np.repeat(np.arange(len(codes)), kept.sum(1))
         flat = pl.DataFrame({"row": owner, "items": catalogue.gather(found.items[kept]), "scores": found.scores[kept]})
@@ -163,7 +158,7 @@ def frame(
         users = pl.DataFrame(
             {
                 "row": np.arange(len(codes)),
-                "user": ids if ids is not None else factors.users.names(codes),
+                "user": ids if ids is not None else scorer.users.names(codes),
                 "known": found.known,
             }
         )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from steps.artifacts.report import Figures
     from steps.artifacts.verdict import Verdict
     from steps.models.evaluation import HeldOut, Measured
-    from steps.models.factors import Factors
     from steps.models.rules import Rules
+    from steps.models.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -98,14 +98,14 @@ def judge(
             raise BadDataError(f"snapshot {data.id} has nobody who bought something new in its test split")
         k = max(rules.k, rules.floor[1] if rules.floor else 0)
 
-        factors = {name: candidate.factors(store.models, one, Path(scratch)) for name, one in found.items()}
-        measured = {name: evaluation.measure(one, held, k) for name, one in factors.items()}
+        scorers = {name: candidate.scorer(store.models, one, Path(scratch))[0] for name, one in found.items()}
+        measured = {name: evaluation.measure(one, held, k) for name, one in scorers.items()}
         # A candidate of that name learnt from the same purchases, and has nothing to set.
-        popular = measured.get(Popularity.name) or evaluation.measure(Popularity().fit(learnt).factors, held, k)
+        popular = measured.get(Popularity.name) or evaluation.measure(Popularity().fit(learnt).scorer, held, k)
         bars = {evaluation.POPULARITY: popular}
         live = release.live(store.models)
         if live:
-            theirs = candidate.factors(store.models, candidate.read(store.models, live.candidate), Path(scratch))
+            theirs, _ = candidate.scorer(store.models, candidate.read(store.models, live.candidate), Path(scratch))
             bars[evaluation.LIVE] = evaluation.measure_foreign(theirs, data.users, data.items, held, k)
 
         decision = evaluation.decide(rules, measured, bars)
@@ -135,7 +135,7 @@ def judge(
                 for name, one in bars.items()
             },
             live_version=live.version if live else 0,
-            sample=sample(data, factors[decision.winner], held),
+            sample=sample(data, scorers[decision.winner], held),
             created=records.now(),
         )
         page = report.render(judged, data.manifest, live)
@@ -145,25 +145,25 @@ def judge(
         return verdict.write(store.models, judged)
 
 
-def sample(data: Dataset, factors: Factors, held: HeldOut) -> list[dict[str, object]]:
+def sample(data: Dataset, scorer: Scorer, held: HeldOut) -> list[dict[str, object]]:
     """A few users as a person would look at them: what they bought last, and what they would be shown."""
     had = held.before.getnnz(axis=1)
     order = held.users[had.argsort(kind="stable")[::-1]]
     chosen = order[:: max(1, len(order) // SAMPLE_USERS)][:SAMPLE_USERS]
-    return [sample_of(data, factors, int(user)) for user in chosen]
+    return [sample_of(data, scorer, int(user)) for user in chosen]
 
 
-def sample_of(data: Dataset, factors: Factors, user: int) -> dict[str, object]:
+def sample_of(data: Dataset, scorer: Scorer, user: int) -> dict[str, object]:
     import numpy as np
 
-    from steps.models.factors import rows_of
     from steps.models.recommender import NOBODY
+    from steps.models.scorer import rows_of
 
     def name(item: int) -> str:
         return data.item_names[item] if data.item_names else data.items[item]
 
     codes = np.array([user], np.int32)
-    shown = factors.recommend(codes, SAMPLE_ITEMS, rows_of(data.seen, codes)).items[0]
+    shown = scorer.recommend(codes, SAMPLE_ITEMS, rows_of(data.seen, codes)).items[0]
     last = dict.fromkeys(int(item) for item in data.item[data.user == user][::-1])
     return {
         "user": data.users[user],

@@ -1,4 +1,4 @@
-"""Both slots without TensorFlow Serving: its REST API, answered from the factors of each slot's newest version."""
+"""Both slots without TensorFlow Serving: its REST API, answered from the arrays of each slot's newest version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains one model family on a snapshot and leaves a candidate: the model, its factors, and what it must answer."""
+"""Trains one model family on a snapshot and leaves a candidate: the model, its arrays, and what it must answer."""
 
 from __future__ import annotations
 
@@ -98,9 +98,9 @@ def expected_answers(model: Recommender, data: Dataset) -> list[dict[str, object
     """What the model answers here and now for users with many and with few purchases, and for a stranger."""
     import numpy as np
 
-    from steps.models.factors import rows_of
     from steps.models.ids import UNKNOWN
     from steps.models.recommender import NOBODY
+    from steps.models.scorer import rows_of
 
     by_activity = np.argsort(-np.diff(data.seen.indptr), kind="stable")
     chosen = by_activity[np.unique(np.linspace(0, len(by_activity) - 1, EXPECTED_USERS).astype(int))]

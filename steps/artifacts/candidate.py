@@ -12,7 +12,9 @@ from steps.models.signature import Answer
 from steps.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from steps.models.factors import Factors
+    import scipy.sparse as sp
+
+    from steps.models.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,12 @@ def write(models: Bucket, candidate: Candidate, folder: Path) -> Candidate:
     return whole
 
 
-def factors(models: Bucket, candidate: Candidate, cache: Path) -> Factors:
-    """The factors of a candidate, mapped from files whose checksums hold."""
-    from steps.models.factors import Factors
+def scorer(models: Bucket, candidate: Candidate, cache: Path) -> tuple[Scorer, sp.csr_matrix]:
+    """What answers for a candidate, mapped from files whose checksums hold; and what every user had bought."""
+    from steps.models import scorers
 
-    part = candidate.part("factors")
-    if not part:
-        raise UsageError(f"{candidate.path} ({candidate.model}) has no factors: its scores are not a dot product")
-    return Factors.load(models.fetch(f"{candidate.path}/factors", part, cache))[0]
+    for folder in names.ARRAYS:
+        part = candidate.part(folder)
+        if part:
+            return scorers.load(models.fetch(f"{candidate.path}/{folder}", part, cache))
+    raise UsageError(f"{candidate.path} ({candidate.model}) has no arrays that could be asked here")

@@ -8,6 +8,9 @@ from steps.runtime.errors import UsageError
 from steps.runtime.settings import NAME
 
 MANIFEST = "manifest.json"
+SAVED_MODEL = "saved_model"
+ARRAYS = ("scorer", "factors")
+"""Where in a candidate the arrays may lie that answer without TensorFlow; dot products have a folder of their own."""
 
 
 def candidate(run: str, model: str) -> str:

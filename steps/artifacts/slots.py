@@ -36,6 +36,11 @@ class SlotVersion:
     def records(self) -> Mapping[str, FileRecord]:
         return {name: FileRecord.from_json(record) for name, record in self.files.items()}
 
+    def part(self, folder: str) -> dict[str, FileRecord]:
+        """The files below `folder/`, by their names inside it."""
+        prefix = f"{folder}/"
+        return {name.removeprefix(prefix): record for name, record in self.records.items() if name.startswith(prefix)}
+
 
 def other(slots: tuple[str, ...], live: str) -> str:
     """The slot that is idle while `live` serves; the first where nothing is live."""
@@ -57,10 +62,10 @@ def whole_versions(models: Bucket, slot: str) -> dict[int, SlotVersion]:
 
 
 def fill(models: Bucket, candidate: Candidate, slot: str, version: int) -> None:
-    """Copies a candidate to where TF Serving looks for a version: the SavedModel on top, the factors beside it."""
+    """Copies a candidate to where TF Serving looks for a version: the SavedModel on top, the arrays beside it."""
     target = names.slot_version(slot, version)
     files: dict[str, dict[str, Any]] = {}
-    for part, below in (("saved_model", ""), ("factors", "factors/")):
+    for part, below in ((names.SAVED_MODEL, ""), *((part, f"{part}/") for part in names.ARRAYS)):
         for name, record in candidate.part(part).items():
             models.copy(f"{candidate.path}/{part}/{name}", f"{target}/{below}{name}")
             files[f"{below}{name}"] = record.as_json()

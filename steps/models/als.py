@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steps.models.factor_model import FactorModel
+from steps.models.factors import FoldIn
 from steps.models.interactions import Interactions
 from steps.models.recommender import Floats, Report
 from steps.runtime.errors import UsageError
@@ -40,7 +41,7 @@ class ALS(FactorModel):
     name = "als"
     settings_type = ALSSettings
 
-    def learn(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
+    def vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
         from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
@@ -63,3 +64,6 @@ class ALS(FactorModel):
                 callback=lambda done, seconds, loss: report(done + 1, settings.iterations),
             )
         return np.asarray(model.user_factors, np.float32), np.asarray(model.item_factors, np.float32)
+
+    def fold_in(self) -> FoldIn:
+        return FoldIn(self.settings.alpha, 1.0, self.settings.regularization)

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models import metrics
-from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, Codes, IdTable
 from steps.models.metrics import Counts, Values
 from steps.models.rules import Rules
+from steps.models.scorer import Scorer
 
 Mask = npt.NDArray[np.bool_]
 
@@ -57,23 +57,23 @@ def held_out(train: sp.csr_matrix, test: sp.csr_matrix, most: int, seed: int) ->
     return HeldOut(users, sp.csr_matrix(new[users]), sp.csr_matrix(train[users]))
 
 
-def measure(factors: Factors, held: HeldOut, k: int) -> Measured:
+def measure(scorer: Scorer, held: HeldOut, k: int) -> Measured:
     """Asks a model that was trained on the same snapshot."""
-    shown = factors.recommend(held.users, k, held.before).items
+    shown = scorer.recommend(held.users, k, held.before).items
     return Measured(shown, metrics.hits_of(shown, held.bought), held.relevant)
 
 
-def measure_foreign(factors: Factors, users: IdTable, items: IdTable, held: HeldOut, k: int) -> Measured:
+def measure_foreign(scorer: Scorer, users: IdTable, items: IdTable, held: HeldOut, k: int) -> Measured:
     """Asks a model of another snapshot, such as the live one: it knows other users and items, under other codes."""
-    asked = factors.users.aligned(users)[held.users]
-    theirs = factors.items.aligned(items)
+    asked = scorer.users.aligned(users)[held.users]
+    theirs = scorer.items.aligned(items)
     before = held.before.tocoo()
     columns = theirs[before.col]
     known = columns != UNKNOWN
-    shape = (len(asked), len(factors.items))
+    shape = (len(asked), len(scorer.items))
     hidden = sp.csr_matrix((before.data[known], (before.row[known], columns[known])), shape)
-    found = factors.recommend(asked, k, hidden).items
-    ours = items.aligned(factors.items)
+    found = scorer.recommend(asked, k, hidden).items
+    ours = items.aligned(scorer.items)
     # An item that the new snapshot lacks was still shown: it takes a place and cannot be a hit.
     shown = np.where(found == UNKNOWN, UNKNOWN, ours[np.maximum(found, 0)])
     return Measured(shown, metrics.hits_of(shown, held.bought), held.relevant)

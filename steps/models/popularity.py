@@ -22,7 +22,7 @@ class Popularity(FactorModel):
     name = "popularity"
     settings_type = PopularitySettings
 
-    def learn(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
+    def vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
         bought = interactions.popularity
         share = bought / max(float(bought.sum()), 1e-9)
         return np.ones((len(interactions.users), 1), np.float32), share.reshape(-1, 1)

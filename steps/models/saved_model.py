@@ -1,7 +1,8 @@
-"""Factors as a self-contained SavedModel with both signatures. The only module here that needs TensorFlow."""
+"""A scorer as a self-contained SavedModel with both signatures. Only this module needs TensorFlow."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import scipy.sparse as sp
 
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
+from steps.models.item_to_item import ItemToItem
 from steps.models.quiet_tensorflow import tf
+from steps.models.scorer import Scorer
 from steps.models.signature import (
     ITEMS,
     KNOWN,
@@ -26,29 +29,72 @@ from steps.models.signature import (
 )
 
 
-def export_factors(factors: Factors, seen: sp.csr_matrix, folder: Path) -> None:
+def export(scorer: Scorer, seen: sp.csr_matrix, folder: Path) -> None:
     """Writes the model; it needs nothing but TensorFlow to run."""
-    module = FactorModule(factors, seen)
+    module = Served(scorer, seen)
     signatures = {PREDICT: module.predict, RECOMMEND: module.recommend}
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-class FactorModule(tf.Module):  # type: ignore[misc]
-    """Looks ids up, multiplies, hides what was bought, and takes the best."""
+class FactorGraph(tf.Module):  # type: ignore[misc]
+    """Multiplies a user's vector with the items'."""
 
-    def __init__(self, factors: Factors, seen: sp.csr_matrix) -> None:
+    def __init__(self, scorer: Factors) -> None:
         super().__init__(name="factors")
-        ids = _texts(factors.items)
-        self.user_codes = _codes(_texts(factors.users))
-        self.item_codes = _codes(ids)
-        self.item_ids = _constant([*ids, NO_ITEM.encode()], tf.string)  # the last stands for "no item left"
-        self.user_factors = _constant(factors.user_factors)
-        self.item_factors = _constant(factors.item_factors)
-        self.trained = _constant(factors.trained)
-        self.popularity = _constant(factors.popularity)
-        self.seen_starts = _constant(seen.indptr.astype(np.int64))
-        self.seen_items = _constant(seen.indices.astype(np.int64))
-        self.number_of_items = len(factors.items)
+        self.user_factors = constant(scorer.user_factors)
+        self.item_factors = constant(scorer.item_factors)
+
+    def personal(self, users: Any) -> Any:
+        return tf.matmul(tf.gather(self.user_factors, users), self.item_factors, transpose_b=True)
+
+    def pairs(self, users: Any, items: Any) -> Any:
+        return tf.reduce_sum(tf.gather(self.user_factors, users) * tf.gather(self.item_factors, items), axis=1)
+
+
+class ItemToItemGraph(tf.Module):  # type: ignore[misc]
+    """Multiplies a user's history with the matrix of items × items."""
+
+    def __init__(self, scorer: ItemToItem) -> None:
+        super().__init__(name="item_to_item")
+        self.number_of_items = len(scorer.items)
+        self.history = Rows(scorer.history)
+        weights = scorer.weights
+        self.sparse = isinstance(weights, sp.csr_matrix)
+        self.weights = Rows(weights) if isinstance(weights, sp.csr_matrix) else constant(weights)
+
+    def personal(self, users: Any) -> Any:
+        owners, bought, weights = self.history.of(users)
+        shape = tf.stack([tf.shape(users, tf.int64)[0], self.number_of_items])
+        if not self.sparse:
+            history = tf.sparse.SparseTensor(tf.stack([owners, bought], axis=1), weights, shape)
+            return tf.sparse.sparse_dense_matmul(history, self.weights)
+        places, found, values = self.weights.of(bought)
+        cells = tf.stack([tf.gather(owners, places), found], axis=1)
+        return tf.scatter_nd(cells, tf.gather(weights, places) * values, shape)
+
+    def pairs(self, users: Any, items: Any) -> Any:
+        distinct, place = tf.unique(users)
+        return tf.gather_nd(self.personal(distinct), tf.stack([tf.cast(place, tf.int64), items], axis=1))
+
+
+GRAPHS: dict[type[Scorer], Callable[[Any], Any]] = {Factors: FactorGraph, ItemToItem: ItemToItemGraph}
+"""How each kind of scorer is told to TensorFlow: `personal` and `pairs`, of codes that are in the tables."""
+
+
+class Served(tf.Module):  # type: ignore[misc]
+    """Looks ids up, has the kind's graph score them, hides what was bought, and takes the best."""
+
+    def __init__(self, scorer: Scorer, seen: sp.csr_matrix) -> None:
+        super().__init__(name="served")
+        ids = texts(scorer.items)
+        self.user_codes = code_table(texts(scorer.users))
+        self.item_codes = code_table(ids)
+        self.item_ids = constant([*ids, NO_ITEM.encode()], tf.string)  # the last stands for "no item left"
+        self.trained = constant(scorer.trained)
+        self.popularity = constant(scorer.popularity)
+        self.seen = Rows(seen)
+        self.number_of_items = len(scorer.items)
+        self.scores = GRAPHS[type(scorer)](scorer)
 
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[tf.TensorSpec([None], tf.string, USERS), tf.TensorSpec([None], tf.string, PRODUCTS)]
@@ -57,8 +103,7 @@ class FactorModule(tf.Module):  # type: ignore[misc]
         user, known = self._look_up(users)
         item = self.item_codes.lookup(products)
         place = tf.maximum(item, 0)
-        personal = tf.reduce_sum(tf.gather(self.user_factors, user) * tf.gather(self.item_factors, place), axis=1)
-        score = tf.where(known, personal, tf.gather(self.popularity, place))
+        score = tf.where(known, self.scores.pairs(user, place), tf.gather(self.popularity, place))
         return {PREDICTIONS: tf.where(item != UNKNOWN, score, 0.0)}
 
     @tf.function(  # type: ignore[untyped-decorator]
@@ -66,8 +111,7 @@ class FactorModule(tf.Module):  # type: ignore[misc]
     )
     def recommend(self, users: Any, k: Any) -> dict[str, Any]:
         user, known = self._look_up(users)
-        personal = tf.matmul(tf.gather(self.user_factors, user), self.item_factors, transpose_b=True)
-        scores = tf.where(known[:, None], personal, self.popularity[None, :])
+        scores = tf.where(known[:, None], self.scores.personal(user), self.popularity[None, :])
         scores = self._hide_seen(scores, user, self.user_codes.lookup(users) != UNKNOWN)
         width = tf.minimum(k, self.number_of_items)
         values, places = tf.math.top_k(scores, width)
@@ -82,23 +126,38 @@ class FactorModule(tf.Module):  # type: ignore[misc]
         return user, tf.logical_and(code != UNKNOWN, tf.gather(self.trained, user))
 
     def _hide_seen(self, scores: Any, user: Any, found: Any) -> Any:
-        starts = tf.gather(self.seen_starts, user)
-        ends = tf.where(found, tf.gather(self.seen_starts, user + 1), starts)
-        places = tf.ragged.range(starts, ends)
-        cells = tf.stack([places.value_rowids(), tf.gather(self.seen_items, places.values)], axis=1)
+        owners, items, _ = self.seen.of(user)
+        theirs = tf.gather(found, owners)  # a stranger was looked up as the first user, whose items are not his
+        cells = tf.boolean_mask(tf.stack([owners, items], axis=1), theirs)
         return tf.tensor_scatter_nd_update(scores, cells, tf.fill(tf.shape(cells)[:1], tf.constant(LOWEST)))
 
 
-def _texts(ids: IdTable) -> list[bytes]:
+class Rows(tf.Module):  # type: ignore[misc]
+    """A sparse matrix of which some rows are asked for."""
+
+    def __init__(self, matrix: sp.csr_matrix) -> None:
+        super().__init__(name="rows")
+        self.starts = constant(matrix.indptr.astype(np.int64))
+        self.columns = constant(matrix.indices.astype(np.int32))
+        self.values = constant(matrix.data.astype(np.float32))
+
+    def of(self, rows: Any) -> tuple[Any, Any, Any]:
+        """Of every entry of some rows: the place in `rows`, the column, and the value."""
+        places = tf.ragged.range(tf.gather(self.starts, rows), tf.gather(self.starts, rows + 1))
+        columns = tf.cast(tf.gather(self.columns, places.values), tf.int64)
+        return places.value_rowids(), columns, tf.gather(self.values, places.values)
+
+
+def texts(ids: IdTable) -> list[bytes]:
     return [one.encode() for one in ids]
 
 
-def _codes(ids: list[bytes]) -> Any:
+def code_table(ids: list[bytes]) -> Any:
     keys = tf.constant(ids, tf.string, [len(ids)])
     values = tf.range(len(ids), dtype=tf.int64)
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), UNKNOWN)
 
 
-def _constant(values: Any, dtype: Any = None) -> Any:
+def constant(values: Any, dtype: Any = None) -> Any:
     # A variable, not a constant of the graph: a graph may not exceed two gigabytes.
     return tf.Variable(values, trainable=False, dtype=dtype)

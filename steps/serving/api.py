@@ -28,12 +28,13 @@ UserId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(writ
 
 
 class RecommendRequest(BaseModel):
-    """One user, or several at once."""
+    """One user, several at once, or nobody in particular: then what was just bought, as a list of items."""
 
     model_config = ConfigDict(extra="forbid")
 
     user: UserId | None = None
     users: list[UserId] | None = Field(None, min_length=1, max_length=MOST_USERS)
+    items: list[UserId] | None = Field(None, min_length=1, max_length=MOST_USERS)
     k: int = Field(10, ge=1, le=1000)
 
 
@@ -111,12 +112,17 @@ def application(live: Live) -> FastAPI:
 
     @app.post("/recommend")
     def recommend(asked: RecommendRequest) -> dict[str, Any]:
-        """The k best items that the user has not bought yet; popular ones for an unknown user."""
-        if (asked.user is None) == (asked.users is None):
-            raise HTTPException(422, "give either user or users")
+        """The k best items that the user has not bought yet; popular ones for an unknown user.
+
+        With `items` instead of a user: what goes with these, for somebody new.
+        """
+        if sum(one is not None for one in (asked.user, asked.users, asked.items)) != 1:
+            raise HTTPException(422, "give one of user, users and items")
         model = answering()
-        found = model.recommend(asked.users or [asked.user or ""], asked.k)
         about = {"version": model.release.version, "model": model.release.model}
+        if asked.items:
+            return {**about, **model.recommend_for(asked.items, asked.k)}
+        found = model.recommend(asked.users or [asked.user or ""], asked.k)
         return {**about, "recommendations": found} if asked.users else {**about, **found[0]}
 
     @app.post("/predict")
@@ -153,8 +159,8 @@ def application(live: Live) -> FastAPI:
             "version": model.release.version if model else None,
             "model": model.release.model if model else None,
             "released": model.release.created if model else None,
-            "users": len(model.factors.users) if model else 0,
-            "items": len(model.factors.items) if model else 0,
+            "users": len(model.scorer.users) if model else 0,
+            "items": len(model.scorer.items) if model else 0,
             "problem": live.problem,
             "seconds_up": round(time.time() - state.started, 1),
             "seconds_since_look": round(time.time() - live.looked, 1) if live.looked else None,

@@ -14,10 +14,10 @@ import scipy.sparse as sp
 from steps.artifacts import candidate, release
 from steps.artifacts.release import Release
 from steps.clients.object_store import Bucket, remove_folder
-from steps.models.factors import Factors, rows_of
 from steps.models.ids import Codes
-from steps.models.recommender import NOBODY
-from steps.runtime.errors import StepError, UsageError
+from steps.models.recommender import NOBODY, Recommendations
+from steps.models.scorer import Scorer, rows_of
+from steps.runtime.errors import StepError
 
 log = logging.getLogger(__name__)
 
@@ -27,27 +27,33 @@ class Model:
     """One release, ready to answer. Never changes: a request keeps the one that it began with."""
 
     release: Release
-    factors: Factors
+    scorer: Scorer
     bought: sp.csr_matrix
 
     def recommend(self, users: list[str], k: int) -> list[dict[str, object]]:
-        codes: Codes = self.factors.users.codes(users)
-        found = self.factors.recommend(codes, k, rows_of(self.bought, codes))
+        codes: Codes = self.scorer.users.codes(users)
+        found = self._named(self.scorer.recommend(codes, k, rows_of(self.bought, codes)))
+        return [{"user": user, **one} for user, one in zip(users, found, strict=True)]
+
+    def recommend_for(self, items: list[str], k: int) -> dict[str, object]:
+        """For somebody of whom only this is known: what was just bought."""
+        return self._named(self.scorer.recommend_for(self.scorer.items.codes(items), k))[0]
+
+    def _named(self, found: Recommendations) -> list[dict[str, object]]:
         return [
             {
-                "user": user,
                 "known": bool(known),
                 "items": [
-                    {"item": self.factors.items[int(code)], "score": float(score)}
+                    {"item": self.scorer.items[int(code)], "score": float(score)}
                     for code, score in zip(items, scores, strict=True)
                     if code != NOBODY
                 ],
             }
-            for user, items, scores, known in zip(users, found.items, found.scores, found.known, strict=True)
+            for items, scores, known in zip(found.items, found.scores, found.known, strict=True)
         ]
 
     def predict(self, users: list[str], products: list[str]) -> list[float]:
-        scores = self.factors.score(self.factors.users.codes(users), self.factors.items.codes(products))
+        scores = self.scorer.score(self.scorer.users.codes(users), self.scorer.items.codes(products))
         return [float(score) for score in scores]
 
 
@@ -88,12 +94,7 @@ class Live:
 
     def _load(self, newest: Release) -> Model:
         chosen = candidate.read(self.models, newest.candidate)
-        part = chosen.part("factors")
-        if not part:
-            raise UsageError(f"version {newest.version} ({chosen.model}) has no factors to answer from")
-        cache = Path(self._cache.name) / str(newest.version)
-        folder = self.models.fetch(f"{chosen.path}/factors", part, cache)
-        return Model(newest, *Factors.load(folder))
+        return Model(newest, *candidate.scorer(self.models, chosen, Path(self._cache.name) / str(newest.version)))
 
     def _forget_others(self, version: int) -> None:
         # Requests that began with the old model go on: its files stay readable while they are mapped.

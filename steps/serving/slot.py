@@ -1,4 +1,4 @@
-"""A slot without TensorFlow: follows a slot's versions in the store and answers TF Serving's REST API from factors."""
+"""A slot without TensorFlow: follows a slot's versions in the store, answers TF Serving's REST API from arrays."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from starlette.routing import Route
 
 from steps.artifacts import names, slots
 from steps.clients.object_store import Bucket, ObjectMissingError, remove_folder
-from steps.models.factors import Factors, rows_of
+from steps.models import scorers
 from steps.models.recommender import NOBODY
+from steps.models.scorer import Scorer, rows_of
 from steps.models.signature import (
     ITEMS,
     KNOWN,
@@ -57,15 +58,15 @@ class Loaded:
     """A version ready to answer."""
 
     content: slots.SlotVersion
-    factors: Factors
+    scorer: Scorer
     seen: sp.csr_matrix
 
     def call(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        users = self.factors.users.codes(inputs[USERS])
+        users = self.scorer.users.codes(inputs[USERS])
         if signature == PREDICT:
-            return {PREDICTIONS: self.factors.score(users, self.factors.items.codes(inputs[PRODUCTS]))}
-        found = self.factors.recommend(users, inputs[K], rows_of(self.seen, users))
-        ids = [[NO_ITEM if code == NOBODY else self.factors.items[int(code)] for code in row] for row in found.items]
+            return {PREDICTIONS: self.scorer.score(users, self.scorer.items.codes(inputs[PRODUCTS]))}
+        found = self.scorer.recommend(users, inputs[K], rows_of(self.seen, users))
+        ids = [[NO_ITEM if code == NOBODY else self.scorer.items[int(code)] for code in row] for row in found.items]
         return {ITEMS: ids, SCORES: found.scores, KNOWN: found.known}
 
 
@@ -113,15 +114,13 @@ class Slot:
         log.info("slot %s: version %d (%s) is available", self.name, newest.version, newest.model)
 
     def _load(self, content: slots.SlotVersion) -> Loaded:
-        prefix = f"{names.slot_version(self.name, content.version)}/factors"
-        files = {
-            name.removeprefix("factors/"): one for name, one in content.records.items() if name.startswith("factors/")
-        }
-        if not files:
-            raise ValueError(f"{content.model} has no factors; this slot server answers from factors only")
-        remove_folder(self.cache / prefix)
-        folder = self.models.fetch(prefix, files, self.cache)
-        return Loaded(content, *Factors.load(folder))
+        for part in names.ARRAYS:
+            files = content.part(part)
+            if files:
+                prefix = f"{names.slot_version(self.name, content.version)}/{part}"
+                remove_folder(self.cache / prefix)
+                return Loaded(content, *scorers.load(self.models.fetch(prefix, files, self.cache)))
+        raise ValueError(f"{content.model} has no arrays; this slot server answers from arrays only")
 
     def version(self, wanted: int | None) -> Loaded:
         loaded = self.loaded

@@ -14,9 +14,10 @@ from steps.artifacts.release import Release
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
 from steps.models.als import ALS, ALSSettings
-from steps.models.factors import Factors, rows_of
+from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN
 from steps.models.interactions import Interactions
+from steps.models.scorer import rows_of
 
 Made = Callable[..., Candidate]
 
@@ -28,7 +29,7 @@ def make_candidate(checkerboard: Interactions, tmp_path: Path) -> Made:
     def make(store: Store, run: str, *, seed: int = 1, wrong: bool = False) -> Candidate:
         model = ALS(ALSSettings(factors=2, regularization=0.1)).fit(checkerboard, seed)
         folder = tmp_path / "candidates" / run
-        model.factors.save(folder / "factors", checkerboard.matrix)
+        model.scorer.save(folder / "factors", checkerboard.matrix)
         (folder / "saved_model").mkdir()
         (folder / "saved_model" / "saved_model.pb").write_bytes(b"graph")
         codes = np.array([0, 7, UNKNOWN], np.int32)
@@ -89,4 +90,4 @@ def make_release() -> Callable[..., Release]:
 @pytest.fixture
 def factors(checkerboard: Interactions) -> Factors:
     """Trained factors of the checkerboard."""
-    return ALS(ALSSettings(factors=2, regularization=0.1)).fit(checkerboard, 1).factors
+    return ALS(ALSSettings(factors=2, regularization=0.1)).fit(checkerboard, 1).scorer

@@ -12,8 +12,9 @@ import pytest
 
 from steps.artifacts.candidate import Candidate
 from steps.clients.object_store import Store
-from steps.models.factors import Factors, rows_of
+from steps.models.factors import Factors
 from steps.models.interactions import Interactions
+from steps.models.scorer import rows_of
 
 Run = Callable[..., tuple[int, dict[str, str]]]
 

@@ -33,8 +33,9 @@ def test_a_candidate_holds_all_that_the_manifest_promises(
     assert {"numpy", "implicit", "python"} <= set(made.libraries)
     assert "saved_model/saved_model.pb" in made.files
     assert made.answers[-1].known is False
-    factors = candidate.factors(folder_store.models, made, tmp_path)
-    assert factors.user_factors.shape[1] == 4
+    scorer, _ = candidate.scorer(folder_store.models, made, tmp_path)
+    assert isinstance(scorer, Factors)
+    assert scorer.user_factors.shape[1] == 4
 
 
 def test_the_test_split_is_not_learnt_from_but_is_never_recommended(
@@ -43,9 +44,9 @@ def test_the_test_split_is_not_learnt_from_but_is_never_recommended(
     run_step("train", "--snapshot", snapshot, "--model", "popularity", RUN="run-1")
     made = candidate.read(folder_store.models, "candidates/run-1/popularity")
     data = dataset.load(folder_store, snapshot, tmp_path)
-    factors, bought = Factors.load(folder_store.models.fetch(f"{made.path}/factors", made.part("factors"), tmp_path))
+    scorer, bought = candidate.scorer(folder_store.models, made, tmp_path)
     learnt = data.interactions(Split.TRAIN, Split.VALIDATION)
-    assert factors.popularity == pytest.approx(learnt.popularity / learnt.popularity.sum())
+    assert scorer.popularity == pytest.approx(learnt.popularity / learnt.popularity.sum())
     assert (bought != (data.interactions().matrix != 0)).nnz == 0
     assert bought.nnz > learnt.matrix.nnz
 

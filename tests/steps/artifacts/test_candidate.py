@@ -21,10 +21,10 @@ def test_a_candidate_is_read_back_with_a_checksum_for_every_file(store: Store, m
 
 def test_its_factors_answer_as_recorded(store: Store, make_candidate: Make, tmp_path: Path) -> None:
     made = make_candidate(store, "run-1")
-    factors = candidate.factors(store.models, made, tmp_path / "cache")
+    scorer, _ = candidate.scorer(store.models, made, tmp_path / "cache")
     first = made.answers[0]
-    user = factors.users.codes([first.user] * 5)
-    assert factors.score(user, factors.items.codes(first.items)) == pytest.approx(first.scores, rel=1e-5)
+    user = scorer.users.codes([first.user] * 5)
+    assert scorer.score(user, scorer.items.codes(first.items)) == pytest.approx(first.scores, rel=1e-5)
 
 
 def test_without_a_manifest_there_is_no_candidate(folder_store: Store, make_candidate: Make) -> None:
@@ -45,7 +45,7 @@ def test_changed_factors_are_refused(folder_store: Store, make_candidate: Make, 
     made = make_candidate(folder_store, "run-1")
     folder_store.models.put(f"{made.path}/factors/user_factors.npy", b"something else")
     with pytest.raises(BadDataError, match="has changed"):
-        candidate.factors(folder_store.models, made, tmp_path)
+        candidate.scorer(folder_store.models, made, tmp_path)
 
 
 @pytest.mark.parametrize("path", ["run-1/als", "candidates/als", "candidates/../../als", "releases/1/als", ""])

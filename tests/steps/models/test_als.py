@@ -41,7 +41,7 @@ def test_factors_that_are_not_finite_fail_the_training(
     checkerboard: Interactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = np.full((50, 2), np.nan, np.float32)
-    monkeypatch.setattr(ALS, "learn", lambda *arguments: (broken, broken))
+    monkeypatch.setattr(ALS, "vectors", lambda *arguments: (broken, broken))
     with pytest.raises(CheckFailedError, match="not finite"):
         ALS().fit(checkerboard)
 

@@ -11,6 +11,7 @@ from steps.models.evaluation import LIVE, POPULARITY, Measured
 from steps.models.factors import Factors
 from steps.models.ids import IdTable
 from steps.models.rules import Rules
+from steps.models.scorer import Shared
 
 RULES = Rules("recall", 2, tolerance=0.1)
 
@@ -45,9 +46,8 @@ def test_more_users_than_asked_for_are_drawn_by_the_seed() -> None:
 
 def factors(users: IdTable, items: IdTable, scores: list[list[float]]) -> Factors:
     values = np.array(scores, np.float32)
-    return Factors(
-        users, items, values, np.eye(len(items), dtype=np.float32), np.ones(len(users), bool), values.mean(0)
-    )
+    shared = Shared(users, items, np.ones(len(users), bool), values.mean(0))
+    return Factors(shared, values, np.eye(len(items), dtype=np.float32))
 
 
 def test_a_model_of_another_snapshot_is_asked_in_its_own_ids() -> None:

@@ -10,10 +10,11 @@ import pytest
 import scipy.sparse as sp
 
 from steps.models import families
-from steps.models.factors import Factors, rows_of
+from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.interactions import Interactions
 from steps.models.recommender import NOBODY, Recommender
+from steps.models.scorer import rows_of
 from steps.models.signature import LOWEST
 from steps.runtime.errors import CheckFailedError
 

@@ -74,6 +74,20 @@ def test_several_users_are_answered_in_their_order(released: Live, url: str) -> 
     ]
 
 
+def test_somebody_new_is_answered_from_what_was_just_bought(released: Live, url: str) -> None:
+    basket = ["i004", "i008", "i012"]
+    found = post(f"{url}/recommend", {"items": [*basket, "not sold here"], "k": 20}).json()
+    assert (found["version"], found["known"]) == (1, True)
+    names = [one["item"] for one in found["items"]]
+    assert all(int(name[1:]) % 2 == 0 for name in names)
+    assert set(basket).isdisjoint(names)
+
+
+def test_somebody_who_bought_only_what_is_unknown_gets_what_is_popular(released: Live, url: str) -> None:
+    found = post(f"{url}/recommend", {"items": ["not sold here"], "k": 2}).json()
+    assert (found["known"], len(found["items"])) == (False, 2)
+
+
 def test_predictions_are_taken_in_both_forms(released: Live, url: str) -> None:
     columns = post(f"{url}/predict", {"users": ["u003", "u003"], "products": ["i003", "i004"]}).json()
     pairs = post(f"{url}/predict", {"data": {"ndarray": [["u003", "i003"], ["u003", "i004"]]}}).json()
@@ -90,6 +104,8 @@ def test_predictions_are_taken_in_both_forms(released: Live, url: str) -> None:
         ("recommend", {"user": "a", "k": 0}),
         ("recommend", {"user": "a", "kk": 1}),
         ("recommend", {"users": []}),
+        ("recommend", {"items": []}),
+        ("recommend", {"user": "a", "items": ["b"]}),
         ("predict", {}),
         ("predict", {"users": ["a"], "products": []}),
         ("predict", {"users": ["a"]}),

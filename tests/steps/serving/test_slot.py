@@ -17,7 +17,7 @@ from steps.clients.object_store import Store
 from steps.clients.tf_serving import ABSENT, AVAILABLE, ServingClient, parse_slots
 from steps.models.factors import Factors
 from steps.models.interactions import Interactions
-from steps.models.saved_model import export_factors
+from steps.models.saved_model import export
 from steps.runtime.errors import CheckFailedError, TryAgainError, UsageError
 from steps.serving.server import in_background
 from steps.serving.slot import Slot, application
@@ -120,7 +120,7 @@ def test_it_answers_what_the_saved_model_answers(
 
     from steps.models.quiet_tensorflow import tf
 
-    export_factors(factors, checkerboard.matrix, tmp_path / "model")
+    export(factors, checkerboard.matrix, tmp_path / "model")
     model = tf.saved_model.load(str(tmp_path / "model"))
 
     def tensorflow_serving(signature: str, inputs: dict[str, Any]) -> dict[str, Any]:

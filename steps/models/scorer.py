@@ -1,0 +1,212 @@
+"""The contract of what answers without the framework that trained a model: arrays that score, saved in one folder."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from steps.models.ids import UNKNOWN, Codes, IdTable
+from steps.models.recommender import Floats, Recommendations, best
+from steps.models.signature import LOWEST
+
+BLOCK_BYTES = 64 << 20
+"""Scores held at once; more does not make a multiplication faster."""
+ABOUT = "scorer.json"
+"""Says in a folder which kind of scorer lies there. The first releases had none: they were all dot products."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every kind of scorer has."""
+
+    users: IdTable
+    items: IdTable
+    trained: npt.NDArray[np.bool_]
+    """Of each user, whether there was anything to learn from."""
+    popularity: Floats
+    """Of each item, its share of all purchases: what users get of whom nothing is known."""
+
+    def __post_init__(self) -> None:
+        require_shapes(
+            {
+                "trained": (self.trained.shape, (len(self.users),)),
+                "popularity": (self.popularity.shape, (len(self.items),)),
+            }
+        )
+
+    def save(self, folder: Path, seen: sp.csr_matrix) -> None:
+        self.users.save(folder, "users")
+        self.items.save(folder, "items")
+        arrays = {"trained": self.trained, "popularity": self.popularity.astype(np.float32)}
+        save_arrays(folder, {**arrays, "seen.indptr": seen.indptr.astype(np.int64), "seen.indices": seen.indices})
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple[Shared, sp.csr_matrix]:
+        """What every kind has, and what every user had bought."""
+        users, items = IdTable.load(folder, "users"), IdTable.load(folder, "items")
+        shared = cls(users, items, load_array(folder, "trained"), load_array(folder, "popularity"))
+        indptr, indices = load_array(folder, "seen.indptr"), load_array(folder, "seen.indices")
+        seen = sp.csr_matrix((np.ones(len(indices), np.bool_), indices, indptr), (len(users), len(items)))
+        return shared, seen
+
+
+class Scorer(ABC):
+    """Scores items for users. A kind says how `personal`, `pairs` and `folded` come about; all else is alike.
+
+    Users and items are codes of the two tables; every method takes UNKNOWN (-1) for those that are in none.
+    """
+
+    kind: ClassVar[str]
+    folder: ClassVar[str] = "scorer"
+    """Where in a candidate this kind lies."""
+
+    shared: Shared
+
+    @property
+    def users(self) -> IdTable:
+        return self.shared.users
+
+    @property
+    def items(self) -> IdTable:
+        return self.shared.items
+
+    @property
+    def trained(self) -> npt.NDArray[np.bool_]:
+        return self.shared.trained
+
+    @property
+    def popularity(self) -> Floats:
+        return self.shared.popularity
+
+    @abstractmethod
+    def check(self, name: str) -> None:
+        """Raises CheckFailedError where what was learned is not finite or all zero."""
+
+    @abstractmethod
+    def personal(self, users: Codes) -> Floats:
+        """The scores of every item, a row a user. Only rows of users that were learned from are used."""
+
+    @abstractmethod
+    def pairs(self, users: Codes, items: Codes) -> Floats:
+        """The score of each pair, as `personal` has it."""
+
+    def folded(self, histories: sp.csr_matrix) -> Floats | None:
+        """The scores of every item for people who bought just this, a row each; None where a kind cannot tell."""
+        return None
+
+    @abstractmethod
+    def write(self, folder: Path) -> Mapping[str, Any]:
+        """Leaves the arrays of this kind in the folder, and returns what is no array, as JSON can hold it."""
+
+    @classmethod
+    @abstractmethod
+    def read(cls, folder: Path, shared: Shared, about: Mapping[str, Any]) -> Self:
+        """Maps what `write` left."""
+
+    def known(self, users: Codes) -> npt.NDArray[np.bool_]:
+        """Of each code, whether it is a user that was learned from."""
+        return np.asarray((users != UNKNOWN) & self.trained[np.maximum(users, 0)])
+
+    def score(self, users: Codes, items: Codes) -> Floats:
+        """One score a pair; popularity for unknown users, zero for unknown items."""
+        personal = self.pairs(np.maximum(users, 0), np.maximum(items, 0))
+        scores = np.where(self.known(users), personal, self.popularity[items])
+        return np.where(items != UNKNOWN, scores, 0).astype(np.float32)
+
+    def score_all(self, users: Codes) -> Floats:
+        """The scores of every item, a row a user; popularity for unknown users."""
+        known = self.known(users)
+        scores = np.asarray(self.personal(np.where(known, users, 0).astype(np.int32)), np.float32)
+        scores[~known] = self.popularity
+        return scores
+
+    def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        """The k best items of each user without what `hidden` marks in the same row."""
+        items = np.empty((len(users), k), np.int32)
+        values = np.empty((len(users), k), np.float32)
+        step = max(1, BLOCK_BYTES // (4 * max(len(self.items), 1)))
+        for start in range(0, len(users), step):
+            scores = self.score_all(users[start : start + step])
+            if hidden is not None:
+                hide(scores, hidden[start : start + step])
+            items[start : start + step], values[start : start + step] = best(scores, k)
+        return Recommendations(items, values, self.known(users))
+
+    def recommend_for(self, items: Codes, k: int) -> Recommendations:
+        """The k best items for somebody who just bought these, without them: one row, and no training.
+
+        `known` is False, and the row popular items, where none of the items is known or the kind cannot fold in.
+        """
+        bought = np.unique(items[items != UNKNOWN])
+        history = sp.csr_matrix(
+            (np.ones(len(bought), np.float32), bought, np.array([0, len(bought)])), (1, len(self.items))
+        )
+        personal = self.folded(history) if len(bought) else None
+        scores = np.array(self.popularity[None] if personal is None else personal, np.float32)
+        hide(scores, history)
+        return Recommendations(*best(scores, k), np.array([personal is not None]))
+
+    def save(self, folder: Path, seen: sp.csr_matrix) -> None:
+        """Leaves one file an array and a small JSON that names the kind; no pickle anywhere."""
+        folder.mkdir(parents=True)
+        self.shared.save(folder, seen)
+        self.save_kind(folder)
+
+    def save_kind(self, folder: Path) -> None:
+        """What this kind adds to what is shared."""
+        text = json.dumps({"kind": self.kind, **self.write(folder)}, indent=1, sort_keys=True)
+        (folder / ABOUT).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> tuple[Self, sp.csr_matrix]:
+        """Maps what `save` left: the scorer, and what every user had bought."""
+        shared, seen = Shared.load(folder)
+        return cls.read(folder, shared, about(folder)), seen
+
+
+def about(folder: Path) -> Mapping[str, Any]:
+    """The small JSON of a folder; what the first releases left is a dot product."""
+    path = folder / ABOUT
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"kind": "factors"}
+    return found
+
+
+def save_arrays(folder: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", np.ascontiguousarray(array), allow_pickle=False)
+
+
+def load_array(folder: Path, name: str) -> Any:
+    """Mapped: nothing is read before it is asked for, and processes share it."""
+    return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+
+def require_shapes(shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> None:
+    """Raises ValueError for the first array whose shape is not the wanted one."""
+    for name, (found, wanted) in shapes.items():
+        if found != wanted:
+            raise ValueError(f"{name} has shape {found}, {wanted} is required")
+
+
+def hide(scores: Floats, hidden: sp.csr_matrix) -> None:
+    """Marks in each row of scores the items that the same row of `hidden` names."""
+    rows = np.repeat(np.arange(len(scores)), np.diff(hidden.indptr))
+    scores[rows, hidden.indices] = LOWEST
+
+
+def rows_of(matrix: sp.csr_matrix, users: Codes) -> sp.csr_matrix:
+    """The rows of some users, an empty one for an unknown user."""
+    rows = sp.csr_matrix(matrix[np.maximum(users, 0)], copy=True)
+    unknown = np.repeat(users == UNKNOWN, np.diff(rows.indptr))
+    if unknown.any():
+        rows.data[unknown] = 0
+        rows.eliminate_zeros()
+    return rows

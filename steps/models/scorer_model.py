@@ -1,0 +1,53 @@
+"""What the families share that leave a scorer: only `learn` differs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Self
+
+import scipy.sparse as sp
+
+from steps.models.ids import Codes
+from steps.models.interactions import Interactions
+from steps.models.recommender import Floats, Recommendations, Recommender, Report
+from steps.models.scorer import Scorer, Shared
+
+
+class ScorerModel(Recommender):
+    """Learns a scorer, and answers with it."""
+
+    scorer: Scorer
+
+    @abstractmethod
+    def learn(self, interactions: Interactions, seed: int, report: Report) -> Scorer:
+        """What answers from now on; `shared` makes the part that every kind has."""
+
+    def fit(self, interactions: Interactions, seed: int = 0, report: Report | None = None) -> Self:
+        self.scorer = self.learn(interactions, seed, report or (lambda done, planned: None))
+        self.scorer.check(self.name)
+        return self
+
+    def score(self, users: Codes, items: Codes) -> Floats:
+        return self.scorer.score(users, items)
+
+    def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        return self.scorer.recommend(users, k, hidden)
+
+    def export(self, folder: Path, seen: sp.csr_matrix) -> None:
+        from steps.models.saved_model import export
+
+        self.scorer.save(folder / self.scorer.folder, seen)
+        export(self.scorer, seen, folder / "saved_model")
+
+
+def shared(interactions: Interactions) -> Shared:
+    """Ids, who there was anything to learn from of, and what strangers get."""
+    bought = interactions.popularity
+    return Shared(
+        interactions.users,
+        interactions.items,
+        # Dislikes alone leave nothing to go by, and would rank the items by their codes.
+        trained=interactions.matrix.multiply(interactions.matrix > 0).getnnz(axis=1) > 0,
+        popularity=bought / max(float(bought.sum()), 1e-9),
+    )
