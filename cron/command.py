@@ -12,7 +12,7 @@ from rich.console import Console
 from cron import backfill, local
 from cron.expression import ScheduleError
 from cron.schedules import Cron, build, chosen, find
-from workflows import catalog, render, rules
+from workflows import catalog, render, rules, settings
 from workflows.catalog import Manifest
 from workflows.cluster.contract import ClusterError
 from workflows.cluster.kubectl import Kubectl
@@ -25,7 +25,7 @@ class Refused(Exception):  # noqa: N818 (it is an answer, not a fault)
 def run(flags: argparse.Namespace) -> int:
     try:
         return dispatch(flags)
-    except (ScheduleError, ClusterError, catalog.UnknownNameError, rules.RuleError) as error:
+    except (ScheduleError, ClusterError, catalog.UnknownNameError, rules.RuleError, settings.SettingsError) as error:
         raise Refused(str(error)) from error
 
 

@@ -8,7 +8,9 @@ import sys
 from dataclasses import asdict
 
 from steps.artifacts import names, records, release, verdict
-from steps.clients.object_store import open_store
+from steps.artifacts.release import Release
+from steps.artifacts.verdict import Verdict
+from steps.clients.object_store import Bucket, open_store
 from steps.runtime.program import Parser, Step, main
 
 log = logging.getLogger(__name__)
@@ -40,14 +42,24 @@ def run(step: Step) -> None:
         "failures": failures,
         "verdict": {"promote": judged.promote, "reason": judged.reason, "winner": judged.winner} if judged else None,
         "release": asdict(released) if released else None,
+        "note": note(models, flags.status, judged, released),
         "live_version": live.version if live else 0,
         "ended": records.now(),
     }
     models.put(names.run_report(run_name), records.encode(report))
-    log.info("run %s: %s", run_name, report["status"])
+    log.info("run %s: %s%s", run_name, report["status"], f"; {report['note']}" if report["note"] else "")
     for one in failures:
         log.warning("%s", one)
     step.output("report", models.address(names.run_report(run_name)))
+
+
+def note(models: Bucket, status: str, judged: Verdict | None, released: Release | None) -> str:
+    """What neither the status nor the verdict says: that a promoted model was not released."""
+    if status != "Succeeded" or judged is None or not judged.promote or released is not None:
+        return ""
+    if any(release.read(models, version).run == judged.run for version in reversed(release.versions(models))):
+        return ""  # another run has released since
+    return "nobody approved the promoted model, so nothing was released"
 
 
 def read_failures(text: str) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import Any
 
 Manifest = dict[str, Any]
@@ -14,6 +15,12 @@ DESCRIPTIONS = {
     "rollback": "release an earlier version's model again",
     "cleanup": "remove old snapshots, candidates and slots",
 }
+
+
+APPROVE_WITHIN = 12 * 3600
+"""Seconds that a run waits for an answer at most; more than that would reach into the next night's run."""
+LENGTHS = {"approve-within": APPROVE_WITHIN}
+"""Parameters that are a length of time, with the longest."""
 
 
 class UnknownNameError(ValueError):
@@ -46,3 +53,15 @@ def check_parameters(manifest: Manifest, given: dict[str, str]) -> None:
         allowed = known[name].get("enum")
         if allowed and value not in allowed:
             raise UnknownNameError(f"parameter {name} is {value!r}; it may be {', '.join(allowed)}")
+        if name in LENGTHS:
+            _check_length(name, value)
+
+
+def _check_length(name: str, value: str) -> None:
+    """What both Argo and the local runner read as a time; Argo knows no days."""
+    from workflows.runner.durations import seconds
+
+    if not re.fullmatch(r"\d+|(\d+(\.\d+)?(ms|s|m|h))+", value) or not 0 < seconds(value) <= LENGTHS[name]:
+        raise UnknownNameError(
+            f"parameter {name} is {value!r}; write a time such as 90s, 30m or 1h30m, at most {LENGTHS[name] // 3600}h"
+        )

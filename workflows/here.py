@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
 
 from workflows import results, settings
-from workflows.catalog import Manifest
+from workflows.catalog import Manifest, parameters
 from workflows.runner.display import Display, print_tail, summary
 from workflows.runner.record import Request, Run, RunError
-from workflows.runner.session import Engine
+from workflows.runner.session import Engine, Question
 from workflows.runner.start import Finished, start
 from workflows.runner.support import check
 from workflows.runner.tree import Tree
@@ -28,7 +28,7 @@ MakeEngine = Callable[[Run], Engine]
 def begin(
     runs: Path,
     manifest: Manifest,
-    parameters: Mapping[str, str],
+    given: Mapping[str, str],
     *,
     engine: str,
     options: Mapping[str, str] | None = None,
@@ -36,12 +36,12 @@ def begin(
 ) -> Run:
     """A new run of a built workflow; everything that can be refused is refused before its folder exists."""
     check(manifest)
-    global_scope(manifest, "check", parameters, scheduled)
+    global_scope(manifest, "check", given, scheduled)
     settings.check_secrets(manifest)
     request = Request(
         workflow=manifest["metadata"]["name"],
         manifest=manifest,
-        parameters=dict(parameters),
+        parameters=dict(given),
         engine=engine,
         folder=str(Path.cwd()),
         settings=settings.place(),
@@ -55,7 +55,7 @@ def begin(
 def see_through(run: Run, engine: Engine, *, limit: int = 0, logs: bool = False, console: Console | None = None) -> int:
     """Runs to the end and tells it; returns the exit code for the command line."""
     progress = console or Console(stderr=True)
-    display = Display(progress, logs=logs)
+    display = Display(progress, logs=logs, hint=lambda question: how_to_answer(run, question))
     tree = Tree(f"{run.name}", display.changed)
     display.tree = tree
     try:
@@ -91,6 +91,18 @@ def tell(run: Run, finished: Finished, progress: Console) -> int:
 def say_resume(run: Run, progress: Console) -> None:
     progress.print("Go on from where it stopped:", markup=False)
     progress.print(f"  {resume_command(run)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def how_to_answer(run: Run, question: Question) -> str:
+    """What to do about a question where nobody can be asked."""
+    if question.seconds is None:
+        return ""
+    until = datetime.now().astimezone() + timedelta(seconds=question.seconds)
+    said = f"{question.node}: nobody can be asked here; unanswered at {until:%Y-%m-%d %H:%M}, "
+    said += f"{question.output} is {question.default!r}." if question.output else "it goes on."
+    if any(parameter["name"] == "approve" for parameter in parameters(run.request.manifest)):
+        said += f" To say yes, end this process (kill {os.getpid()}), then:\n  {resume_command(run)} -p approve=auto"
+    return said
 
 
 def outside(run: Run, tree: Tree) -> dict[str, dict[str, str]]:

@@ -34,7 +34,7 @@ def show(console: Console, workflow: str, outputs: Outputs) -> None:
     elif released.get("version"):
         release(console, released, outputs.get("evaluate", {}))
     elif workflow == "retrain":
-        verdict(console, outputs.get("evaluate", {}))
+        verdict(console, outputs)
     elif workflow == "batch-predict":
         merged = outputs.get("merge", {})
         say(console, f"Predictions for {merged.get('users', '?')} users: {merged.get('predictions', '?')}")
@@ -58,8 +58,11 @@ def release(console: Console, released: Mapping[str, str], evaluated: Mapping[st
         console.print(shown)
 
 
-def verdict(console: Console, evaluated: Mapping[str, str]) -> None:
-    say(console, "No candidate was good enough; what was live stays live.", style="bold")
+def verdict(console: Console, outputs: Outputs) -> None:
+    evaluated = outputs.get("evaluate", {})
+    promoted = evaluated.get("promote") == "true"
+    why = "The best candidate was not approved" if promoted else "No candidate was good enough"
+    say(console, f"{why}; what was live stays live.", style="bold")
     judgement(console, evaluated)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hera.workflows import DAG, Parameter, Task, TaskResult, WorkflowTemplate
 
-from workflows.catalog import DESCRIPTIONS
+from workflows.catalog import APPROVE_WITHIN, DESCRIPTIONS
 from workflows.templates import (
     HOUR,
     LARGE,
@@ -14,6 +14,8 @@ from workflows.templates import (
     SMALL,
     SOURCE_SECRETS,
     given,
+    passing,
+    question,
     report,
     step,
     workflow,
@@ -38,12 +40,20 @@ PARAMETERS = [
     Parameter(name="seed", value="7", description="seed of everything random"),
     Parameter(name="again", value="false", enum=["false", "true"], description="true trains even if nothing changed"),
     Parameter(name="deadline", value="300", description="seconds that a slot has to serve the new version"),
+    Parameter(name="approve", value="auto", enum=["auto", "manual"], description="manual waits for somebody's yes "
+              "before a model goes live"),
+    Parameter(name="approve-within", value="12h", description="how long it waits, 12h at most; no answer means no"),
 ]  # fmt: skip
 
 
 def retrain() -> WorkflowTemplate:
     with workflow(
-        NAME, title="Retrain the recommender", description=DESCRIPTIONS[NAME], parameters=PARAMETERS, on_exit=REPORT
+        NAME,
+        title="Retrain the recommender",
+        description=DESCRIPTIONS[NAME],
+        parameters=PARAMETERS,
+        on_exit=REPORT,
+        deadline=6 * HOUR + APPROVE_WITHIN,
     ) as template:
         source_flags = ["source", "columns", "event-weights", "query", "split", "max-rejects", "seed"]
         plan_flags = ["models", "set", "metric", "tolerance", "min-metric", "seed", "again"]
@@ -76,6 +86,8 @@ def retrain() -> WorkflowTemplate:
             outputs=["version", "slot", "candidate"],
             mutex=PUBLISHING,
         )
+        approval = question("approval", "approved", about=["report", "reason"], within="approve-within")
+        passed = passing("approved")
         report(NAME)
 
         with DAG(name="pipeline"):
@@ -103,15 +115,32 @@ def retrain() -> WorkflowTemplate:
                 },
                 when=worth_it,
             )
-            released = Task(
+            promoted = f"{evaluated.get_parameter('promote')} == true"
+            # Whatever is not plainly auto asks: a misspelt "manual" must not publish.
+            asked = Task(
+                name="approval",
+                template=approval,
+                arguments={name: evaluated.get_parameter(name) for name in ("report", "reason")},
+                depends="evaluate.Succeeded",
+                when=f"{promoted} && '{{{{workflow.parameters.approve}}}}' != 'auto'",
+            )
+            # A task of its own reads the answer: before Argo 4.0.7, what reads an output of a skipped task waits for
+            # ever, and this one is omitted with it. In quotes, because before 3.7 a time-out leaves no answer at all.
+            yes = Task(
+                name="approved",
+                template=passed,
+                depends="approval.Succeeded",
+                when=f"'{asked.get_parameter('approved')}' == 'yes'",
+            )
+            Task(
                 name="model-publish",
                 template=model_publish,
                 arguments=given("deadline"),
-                when=f"{evaluated.get_parameter('promote')} == true",
+                depends=f"evaluate.Succeeded && ({asked.name}.Skipped || {yes.name}.Succeeded)",
+                when=promoted,
             )
             with Task.set_next_defaults(on=TaskResult.succeeded):
                 published >> planned
                 planned >> trained
                 trained >> evaluated
-                evaluated >> released
     return template

@@ -37,6 +37,8 @@ environment:
                    (with S3_ENDPOINT, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, S3_CA_FILE)
   RUNS             where runs keep their record and logs (default .runs)
   IMAGE_REGISTRY, IMAGE_TAG           the images that containers use (default: none, 0.1.0)
+  STORE_CLAIM      on Argo, the PersistentVolumeClaim that every step mounts at /store, for STORE=file:/store
+  RUN_AS_USER      on Argo, the user of the pods (default 10001); empty where the cluster chooses (OpenShift)
   ARGO_SERVER, ARGO_TOKEN, ARGO_NAMESPACE   submit through this Argo Server instead of kubectl
 
 exit codes: 0 succeeded, 1 the workflow failed, 2 wrong flags or settings, 130 interrupted

@@ -16,14 +16,18 @@ from hera.workflows import (
     Container,
     EmptyDirVolume,
     Env,
+    ExistingVolume,
     Parameter,
     Resources,
     RetryPolicy,
     RetryStrategy,
     SecretEnv,
+    Suspend,
     WorkflowTemplate,
 )
 from hera.workflows import models as m
+
+from workflows.settings import MOUNTED_STORE, SettingsError
 
 SETTINGS = "recommender-settings"
 """The ConfigMap with STORE and its companions; a pod does not start without it, for it would write into itself."""
@@ -32,6 +36,10 @@ SOURCE_SECRETS = dict.fromkeys(("KAGGLE_USERNAME", "KAGGLE_KEY", "PGUSER", "PGPA
 SERVICE_ACCOUNT = "recommender-workflow"
 LABELS = {"app.kubernetes.io/part-of": "recommender"}
 OUTPUTS, SCRATCH = "/outputs", "/scratch"
+STORE_CLAIM = "STORE_CLAIM"
+"""Names the PersistentVolumeClaim that every step mounts, for a store that is a folder: STORE=file:/store."""
+RUN_AS_USER = "RUN_AS_USER"
+"""The user of the pods; empty where the cluster gives each namespace its own, as OpenShift does."""
 USER = 10001
 HOUR = 3600
 REPORT = "run-report"
@@ -79,6 +87,27 @@ def image(program: str) -> str:
     tag = os.environ.get("IMAGE_TAG", "").strip() or "0.1.0"
     name = f"recommender-{program.replace('_', '-')}:{tag}"
     return f"{registry}/{name}" if registry else name
+
+
+def store_volume() -> list[ExistingVolume]:
+    """The volume that STORE_CLAIM names when the workflow is rendered, if it names one."""
+    claim = os.environ.get(STORE_CLAIM, "").strip()
+    return [ExistingVolume(name="store", claim_name=claim, mount_path=MOUNTED_STORE)] if claim else []
+
+
+def pod_security() -> m.PodSecurityContext:
+    """Never root; as the user that RUN_AS_USER names when the workflow is rendered, or as the cluster chooses."""
+    text = os.environ.get(RUN_AS_USER, str(USER)).strip()
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise SettingsError(f"{RUN_AS_USER} is {text!r}; write a user's number from 1 on, or leave it empty")
+    user = int(text) if text else None
+    return m.PodSecurityContext(
+        run_as_non_root=True,
+        run_as_user=user,
+        run_as_group=user,
+        fs_group=user,
+        seccomp_profile=m.SeccompProfile(type="RuntimeDefault"),
+    )
 
 
 def step(
@@ -131,6 +160,7 @@ def step(
         volumes=[
             EmptyDirVolume(name="outputs", mount_path=OUTPUTS, size_limit=m.Quantity(root="64Mi")),
             EmptyDirVolume(name="scratch", mount_path=SCRATCH, size_limit=m.Quantity(root=size.scratch)),
+            *store_volume(),
         ],
         labels={**LABELS, "app.kubernetes.io/component": program.replace("_", "-")},
     )
@@ -145,6 +175,25 @@ def report(workflow_name: str) -> Container:
         outputs=["report"],
         deadline=600,
     )
+
+
+def question(name: str, answer: str, *, about: Sequence[str], within: str) -> Suspend:
+    """A pause until somebody says yes or no; no answer within that time, a workflow's parameter, means no.
+
+    `about` are inputs that say what is asked. The input of the answer's name lists what may be answered: from it a
+    terminal, and Argo's pages, know the choice.
+    """
+    return Suspend(
+        name=name,
+        duration=f"{{{{workflow.parameters.{within}}}}}",
+        inputs=[*(Parameter(name=key) for key in about), Parameter(name=answer, enum=["yes", "no"], default="no")],
+        outputs=[Parameter(name=answer, value_from=m.ValueFrom(supplied=m.SuppliedValueFrom(), default="no"))],
+    )
+
+
+def passing(name: str) -> Suspend:
+    """A node that takes no pod and no time: only whether it ran says something."""
+    return Suspend(name=name, duration="0")
 
 
 def retry(limit: int) -> RetryStrategy:
@@ -177,13 +226,7 @@ def workflow(
         labels=LABELS,
         annotations={"workflows.argoproj.io/title": title, "workflows.argoproj.io/description": description},
         workflow_metadata=m.WorkflowMetadata(labels=LABELS),
-        security_context=m.PodSecurityContext(
-            run_as_non_root=True,
-            run_as_user=USER,
-            run_as_group=USER,
-            fs_group=USER,
-            seccomp_profile=m.SeccompProfile(type="RuntimeDefault"),
-        ),
+        security_context=pod_security(),
         pod_spec_patch=json.dumps(ARGOS_OWN),
         active_deadline_seconds=deadline,
         pod_gc=m.PodGC(strategy="OnPodSuccess", delete_delay_duration="600s"),

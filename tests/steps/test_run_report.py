@@ -30,6 +30,25 @@ def test_a_run_that_failed_early_is_reported_too(run_step: Run, folder_store: St
     assert (report["verdict"], report["release"], report["live_version"]) == (None, None, 0)
 
 
+def test_a_promoted_model_that_was_not_released_is_said(
+    run_step: Run, folder_store: Store, make_verdict: Callable[..., Verdict]
+) -> None:
+    def told(run: str, status: str) -> str:
+        run_step("run_report", "--workflow", "retrain", "--status", status, RUN=run)
+        return str(json.loads(folder_store.models.get(f"runs/{run}.json"))["note"])
+
+    for run in ("asked", "released", "later"):
+        make_verdict(folder_store, run)
+        if run != "asked":
+            run_step("model_publish", RUN=run)
+    make_verdict(folder_store, "refused", promote=False)
+    assert told("asked", "Succeeded") == "nobody approved the promoted model, so nothing was released"
+    assert told("asked", "Failed") == ""
+    assert told("released", "Succeeded") == ""
+    assert told("later", "Succeeded") == ""
+    assert told("refused", "Succeeded") == ""
+
+
 @pytest.mark.parametrize(
     ("text", "failures"), [("", []), ("null", []), ('"null"', []), ("[]", []), ("plain words", ["plain words"])]
 )

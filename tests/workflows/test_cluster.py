@@ -51,6 +51,15 @@ def test_the_tree_of_a_status_is_that_of_the_local_runner():
     assert tree.roots[1].name == "onExit"
 
 
+def test_a_question_is_known_by_the_template_that_the_workflow_keeps():
+    skipped = states.node("wf-2", "wf.approval", "Skipped", "Skipped", template="approval")
+    found = states.state([states.ROOT, skipped], "Running", finished=False)
+    found["status"]["storedWorkflowTemplateSpec"] = {"templates": [{"name": "approval", "suspend": {}}]}
+    assert [node.shown for node in status.read(found).leaves()] == [False]
+    del found["status"]["storedWorkflowTemplateSpec"]
+    assert [node.shown for node in status.read(found).leaves()] == [True]
+
+
 def test_a_workflow_that_the_controller_has_not_seen_is_pending():
     tree = status.read(states.BEGUN)
     assert tree.root.phase is Phase.PENDING

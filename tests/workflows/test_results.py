@@ -71,6 +71,12 @@ def test_a_refused_candidate_says_so():
     assert "Released" not in text
 
 
+def test_a_candidate_that_nobody_approved_says_so():
+    found = {"evaluate": {"promote": "true", "reason": "als won", "report": "file:/r"}, "approval": {"approved": "no"}}
+    text = said("retrain", found)
+    assert "The best candidate was not approved; what was live stays live.\nals won.\nReport: file:/r\n" in text
+
+
 def test_the_others_say_what_they_did_and_what_comes_next():
     assert "Predictions for 12 users: file:/p" in said(
         "batch-predict", {"merge": {"users": "12", "predictions": "file:/p"}}

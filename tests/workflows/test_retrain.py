@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from workflows.catalog import build
+from workflows.runner.expressions import when
 
 PLAN = {"train": "true", "models": '["popularity", "als"]', "reason": "new purchases", "fingerprint": "f"}
 
@@ -38,7 +39,8 @@ def test_a_promoted_candidate_is_published(runner):
     ran = runner(stubbed("retrain", {"plan": PLAN, "evaluate": {"promote": "true"}}))
     assert ran.phases() == {
         "data-publish": "Succeeded", "plan": "Succeeded", "train": "Succeeded", "train(0:popularity)": "Succeeded",
-        "train(1:als)": "Succeeded", "evaluate": "Succeeded", "model-publish": "Succeeded", "onExit": "Succeeded",
+        "train(1:als)": "Succeeded", "evaluate": "Succeeded", "approval": "Skipped", "approved": "Omitted",
+        "model-publish": "Succeeded", "onExit": "Succeeded",
     }  # fmt: skip
     assert ran.phase == "Succeeded"
     assert ran.node("evaluate").outputs["sample"] == "[]"
@@ -47,6 +49,75 @@ def test_a_promoted_candidate_is_published(runner):
     assert '--models=["popularity", "als"]' in arguments(ran, "evaluate")
     assert "--fingerprint=f" in arguments(ran, "evaluate")
     assert arguments(ran, "onExit") == ["--workflow=retrain", "--status=Succeeded", '--failures="null"']
+
+
+PROMOTED = {"plan": PLAN, "evaluate": {"promote": "true", "report": "file:/r.html", "reason": "als won"}}
+
+
+@pytest.mark.parametrize(("answer", "published"), [("yes", "Succeeded"), ("no", "Omitted")])
+def test_a_manual_approval_asks_with_the_report_and_the_answer_decides(runner, answer, published):
+    asked = []
+
+    def ask(question):
+        asked.append((question.output, question.allowed, question.default, question.about))
+        assert 43000 < question.seconds <= 43200
+        return answer
+
+    ran = runner(stubbed("retrain", PROMOTED), {"approve": "manual"}, ask=ask)
+    assert asked == [("approved", ["yes", "no"], "no", {"report": "file:/r.html", "reason": "als won"})]
+    assert ran.phases()["model-publish"] == published
+    assert ran.node("approval").message == f"approved: {answer}"
+    assert ran.phase == "Succeeded"
+    assert arguments(ran, "onExit")[1] == "--status=Succeeded"
+
+
+def test_an_approval_that_nobody_gives_in_time_releases_nothing_and_the_run_succeeds(runner):
+    ran = runner(stubbed("retrain", PROMOTED), {"approve": "manual", "approve-within": "300ms"})
+    phases = ran.phases()
+    assert (phases["approval"], phases["approved"], phases["model-publish"]) == ("Succeeded", "Skipped", "Omitted")
+    assert ran.phase == "Succeeded"
+
+
+def test_without_approval_nobody_is_asked(runner):
+    ran = runner(stubbed("retrain", PROMOTED), ask=lambda question: pytest.fail("asked"))
+    assert (ran.phases()["approval"], ran.phases()["approved"]) == ("Skipped", "Omitted")
+    assert ran.phases()["model-publish"] == "Succeeded"
+
+
+def test_nobody_is_asked_about_a_refused_candidate(runner):
+    outputs = {"plan": PLAN, "evaluate": {"promote": "false"}}
+    ran = runner(stubbed("retrain", outputs), {"approve": "manual"}, ask=lambda question: pytest.fail("asked"))
+    assert ran.phases()["model-publish"] == "Skipped"
+    assert ran.phase == "Succeeded"
+
+
+def test_a_run_that_was_not_approved_is_resumed_with_a_yes_and_repeats_nothing(runner):
+    first = runner(stubbed("retrain", PROMOTED), {"approve": "manual", "approve-within": "300ms"})
+    second = runner({}, {"approve": "auto"}, resume=first.run.name)
+    assert second.phases()["model-publish"] == "Succeeded"
+    assert second.node("evaluate").reused
+    assert second.node("train(1:als)").reused
+
+
+def test_whatever_is_not_plainly_auto_asks_before_it_publishes():
+    """Argo itself does not look at what a parameter may be."""
+    manifest = stubbed("retrain", PROMOTED)
+    for parameter in manifest["spec"]["arguments"]["parameters"]:
+        parameter.pop("enum", None)
+    tasks = {task["name"]: task for task in manifest["spec"]["templates"][-1]["dag"]["tasks"]}
+    condition = tasks["approval"]["when"].replace("{{tasks.evaluate.outputs.parameters.promote}}", "true")
+    for value, asked in (("auto", False), ("manual", True), ("manuel", True), ("", True), ("Auto", True)):
+        assert when(condition.replace("{{workflow.parameters.approve}}", value)) is asked
+
+
+def test_an_answer_that_an_old_argo_leaves_unresolved_is_a_no():
+    tasks = {task["name"]: task for task in build("retrain")["spec"]["templates"][-1]["dag"]["tasks"]}
+    assert when(tasks["approved"]["when"]) is False
+
+
+def test_the_run_may_take_as_long_as_its_steps_and_the_approval():
+    assert build("retrain")["spec"]["activeDeadlineSeconds"] == 18 * 3600
+    assert build("rollback")["spec"]["activeDeadlineSeconds"] == 6 * 3600
 
 
 def test_a_refused_candidate_is_not_published_and_the_run_succeeds(runner):

@@ -10,7 +10,9 @@ import pytest
 
 from workflows.catalog import DESCRIPTIONS, UnknownNameError, build, check_parameters
 from workflows.render import for_version, to_yaml, with_values
+from workflows.rules import must_hold
 from workflows.runner.expressions import retry
+from workflows.settings import SettingsError
 from workflows.templates import RETRY_WHEN, image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,6 +59,48 @@ def test_images_come_from_the_registry_and_tag_of_the_environment(monkeypatch):
     monkeypatch.setenv("IMAGE_REGISTRY", "registry.example.com:5000/shop/")
     monkeypatch.setenv("IMAGE_TAG", "abc")
     assert image("train") == "registry.example.com:5000/shop/recommender-train:abc"
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_a_claim_is_mounted_in_every_step_as_the_store(name, monkeypatch):
+    assert "persistentVolumeClaim" not in to_yaml([build(name)])
+    monkeypatch.setenv("STORE_CLAIM", "shop-store")
+    manifest = build(name)
+    must_hold([manifest])
+    for template in manifest["spec"]["templates"]:
+        if "container" in template:
+            assert {"name": "store", "persistentVolumeClaim": {"claimName": "shop-store"}} in template["volumes"]
+            assert {"name": "store", "mountPath": "/store"} in template["container"]["volumeMounts"]
+
+
+@pytest.mark.parametrize(("value", "user"), [(None, 10001), ("2000", 2000), ("", None)])
+def test_the_pods_run_as_the_user_that_is_named_or_as_whom_the_cluster_chooses(monkeypatch, value, user):
+    monkeypatch.delenv("RUN_AS_USER", raising=False)
+    if value is not None:
+        monkeypatch.setenv("RUN_AS_USER", value)
+    manifest = build("cleanup")
+    must_hold([manifest])
+    context = manifest["spec"]["securityContext"]
+    assert [context.get(key) for key in ("runAsUser", "runAsGroup", "fsGroup")] == [user] * 3
+    assert context["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("value", ["0", "root", "-1", "1.5", "٣"])
+def test_a_user_that_cannot_be_is_refused(monkeypatch, value):
+    monkeypatch.setenv("RUN_AS_USER", value)
+    with pytest.raises(SettingsError, match=f"RUN_AS_USER is '{value}'; write a user's number from 1 on"):
+        build("cleanup")
+
+
+@pytest.mark.parametrize("value", ["12h", "90", "90s", "1h30m", "500ms", "0.5h"])
+def test_a_time_to_approve_is_one_that_argo_reads_too(value):
+    check_parameters(build("retrain"), {"approve-within": value})
+
+
+@pytest.mark.parametrize("value", ["", "1d", "soon", "13h", "0", "0s", "-1h", "1 h", "12h1s"])
+def test_a_time_to_approve_that_argo_does_not_read_or_would_not_outlive_is_refused(value):
+    with pytest.raises(UnknownNameError, match="write a time such as 90s, 30m or 1h30m, at most 12h"):
+        check_parameters(build("retrain"), {"approve-within": value})
 
 
 def test_publishing_is_under_one_mutex_in_every_workflow_that_publishes():

@@ -39,11 +39,13 @@ def read(workflow: Mapping[str, Any]) -> Tree:
     root.message = status.get("message", "")
     found = nodes(workflow)
     retried = attempts(found)
+    asking = suspends(workflow)
     made: dict[str, Node] = {}
     for key, raw in sorted(found.items(), key=lambda pair: (pair[1].get("startedAt") or "", pair[1]["name"])):
         if key in retried or raw["name"] == name:
             continue
         made[key] = node(raw, name, found)
+        made[key].asks = raw.get("type") == "Suspend" or raw.get("templateName") in asking
     for key, one in made.items():
         parent = parent_of(key, found)
         if parent in made:
@@ -53,6 +55,12 @@ def read(workflow: Mapping[str, Any]) -> Tree:
         else:
             root.children.append(one)
     return tree
+
+
+def suspends(workflow: Mapping[str, Any]) -> set[str]:
+    """The templates that wait for somebody, from the copy that a Workflow keeps of its WorkflowTemplate."""
+    spec = workflow.get("status", {}).get("storedWorkflowTemplateSpec") or workflow.get("spec", {})
+    return {template["name"] for template in spec.get("templates", []) if "suspend" in template}
 
 
 def attempts(found: Mapping[str, Mapping[str, Any]]) -> set[str]:

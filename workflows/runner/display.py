@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -55,7 +55,8 @@ def drawing(tree: Tree) -> Drawing:
 
     def add(parent: Drawing, nodes: Iterable[Node]) -> None:
         for node in list(nodes):
-            add(parent.add(line(node)), node.children)
+            if node.shown:
+                add(parent.add(line(node)), node.children)
 
     top = Drawing(line(tree.root))
     add(top, tree.root.children)
@@ -66,9 +67,12 @@ def drawing(tree: Tree) -> Drawing:
 class Display:
     """Watches a tree; use it as a context around the run."""
 
-    def __init__(self, console: Console, *, logs: bool = False) -> None:
+    def __init__(
+        self, console: Console, *, logs: bool = False, hint: Callable[[Question], str] = lambda question: ""
+    ) -> None:
         self.console = console
         self.tree: Tree | None = None
+        self._hint = hint
         self._logs = Logs(console) if logs else None
         self._live: Live | None = None
         self._said: dict[str, str] = {}
@@ -97,7 +101,7 @@ class Display:
         """A node has changed; a terminal draws it by itself, elsewhere it is a line."""
         if self._logs and node.log:
             self._logs.follow(node.name, node.log)
-        if self._live is None and node.leaf:
+        if self._live is None and node.leaf and node.shown:
             self._say(node)
 
     def _say(self, node: Node) -> None:
@@ -114,8 +118,12 @@ class Display:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def ask(self, question: Question) -> str | None:
-        """Asks on the terminal; None where there is none, or when the time is over."""
+        """Asks on the terminal; None where there is none, which is said with a hint, or when the time is over."""
         if not (sys.stdin.isatty() and self.console.is_terminal):
+            self._tell_about(question)
+            hint = self._hint(question)
+            if hint:
+                self.console.print(hint, markup=False, highlight=False, soft_wrap=True)
             return None
         if self._live:
             self._live.stop()
@@ -125,7 +133,12 @@ class Display:
             if self._live:
                 self._live.start()
 
+    def _tell_about(self, question: Question) -> None:
+        for name, value in question.about.items():
+            self.console.print(f"{question.node}: {name}: {value}", markup=False, highlight=False, soft_wrap=True)
+
     def _ask(self, question: Question) -> str | None:
+        self._tell_about(question)
         until = None if question.seconds is None else time.monotonic() + question.seconds
         choice = f" [{'/'.join(question.allowed)}]" if question.allowed else ""
         default = f" ({question.default})" if question.default is not None else ""
@@ -202,7 +215,7 @@ def summary(tree: Tree) -> Table:
     for name in ("step", "state", "seconds", "peak memory", "attempts"):
         # On a narrow terminal two items of a fan-out may differ only in what would be cut off.
         table.add_column(name, justify="left" if name in ("step", "state") else "right", overflow="fold")
-    for node in tree.leaves():
+    for node in filter(lambda node: node.shown, tree.leaves()):
         ran = node.attempts > 0
         table.add_row(
             node.path,

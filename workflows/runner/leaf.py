@@ -108,7 +108,7 @@ class Leaf:
 
     def place(self, number: int) -> Place:
         folder = self.folder / str(number)
-        volumes = {volume["name"] for volume in self.template.get("volumes", [])}
+        volumes = {volume["name"] for volume in self.template.get("volumes", []) if "emptyDir" in volume}
         mounts = self.template["container"].get("volumeMounts", [])
         return Place(
             name=f"{self.session.run.name}-{self.folder.name}-{number}"[-120:].lower().lstrip("-._"),

@@ -55,6 +55,8 @@ class Question:
     seconds: float | None
     over: Callable[[], bool] = lambda: False
     """Whether the run was stopped meanwhile, so that nobody needs the answer any more."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What the node was given to say what the question is about."""
 
 
 Ask = Callable[[Question], str | None]

@@ -23,23 +23,35 @@ def suspend(
     earlier = session.run.succeeded(node.path, asked)
     if earlier is not None:
         session.tree.change(node, reused=True)
-        return Outcome(Phase.SUCCEEDED, earlier.outputs, lineage=asked)
+        return Outcome(Phase.SUCCEEDED, earlier.outputs, earlier.message, lineage=asked)
     clock = Clock(seconds(told["duration"]) if "duration" in told else None)
-    outcome = answers(session, node, template, clock)
+    outcome = answers(session, node, template, clock, told_about(template, given))
     session.check()
     if outcome.phase is Phase.SUCCEEDED:
-        session.run.append(Entry(node.path, outcome.phase, asked, outcome.outputs))
+        session.run.append(Entry(node.path, outcome.phase, asked, outcome.outputs, outcome.message))
     return replace(outcome, lineage=asked)
 
 
-def answers(session: Session, node: Node, template: Mapping[str, Any], clock: Clock) -> Outcome:
+def told_about(template: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
+    """The inputs, without those that only say what may be answered."""
+    prefix = "inputs.parameters."
+    choices = {f"{prefix}{output['name']}" for output in template.get("outputs", {}).get("parameters", [])}
+    return {key.removeprefix(prefix): value for key, value in given.items() if key not in choices}
+
+
+def answers(
+    session: Session, node: Node, template: Mapping[str, Any], clock: Clock, about: Mapping[str, str]
+) -> Outcome:
     outputs: dict[str, str] = {}
+    messages: list[str] = []
     supplied = template.get("outputs", {}).get("parameters", [])
     allowed = {p["name"]: p.get("enum", []) for p in template.get("inputs", {}).get("parameters", [])}
     for parameter in supplied or [{"name": "", "valueFrom": {}}]:
         name, default = parameter["name"], parameter["valueFrom"].get("default")
-        answer = session.ask(Question(node.path, name, allowed.get(name, []), default, clock.left, session.stopped))
+        question = Question(node.path, name, allowed.get(name, []), default, clock.left, session.stopped, about)
+        answer = None if clock.over else session.ask(question)
         session.check()
+        late = answer is None
         if answer is None:
             if clock.left is None:
                 return Outcome(Phase.FAILED, message="it waits for an answer, and there is no terminal to ask on")
@@ -49,4 +61,5 @@ def answers(session: Session, node: Node, template: Mapping[str, Any], clock: Cl
             return Outcome(Phase.ERROR, message=f"{name!r} was not answered in time, and has no default")
         if name:
             outputs[name] = answer
-    return Outcome(Phase.SUCCEEDED, outputs)
+            messages.append(f"{name}: {answer}{' (nobody answered in time)' if late else ''}")
+    return Outcome(Phase.SUCCEEDED, outputs, "; ".join(messages))

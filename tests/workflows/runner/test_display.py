@@ -119,6 +119,25 @@ def test_nobody_is_asked_where_there_is_no_terminal():
     assert Display(console()).ask(Question("approve", "ok", ["yes"], None, None)) is None
 
 
+def test_where_there_is_no_terminal_it_is_said_what_is_asked_and_how_to_answer():
+    screen = console()
+    display = Display(screen, hint=lambda question: f"resume with {question.output}")
+    asked = Question("approval", "approved", ["yes", "no"], "no", 60.0, about={"report": "file:/r.html"})
+    assert display.ask(asked) is None
+    assert screen.file.getvalue() == "approval: report: file:/r.html\nresume with approved\n"
+
+
+def test_a_question_that_nobody_was_asked_takes_no_line():
+    tree = Tree("trial")
+    tree.asking = frozenset({"approval"})
+    [one, other] = [tree.add(tree.root, name, name, "approval", leaf=True) for name in ("first", "second")]
+    tree.change(one, phase=Phase.SKIPPED)
+    tree.change(other, phase=Phase.SUCCEEDED, message="approved: yes")
+    for shown in (drawing(tree), summary(tree)):
+        assert "first" not in text(shown)
+        assert "second" in text(shown)
+
+
 @pytest.fixture
 def typed(monkeypatch):
     """A terminal on which the test types."""
@@ -135,6 +154,13 @@ def test_an_answer_is_asked_for_until_it_is_allowed(typed):
     with Display(screen) as display:
         assert display.ask(Question("approve", "ok", ["yes", "no"], "no", 5.0)) == "yes"
     assert screen.file.getvalue().count("approve: ok [yes/no] (no)") == 2
+
+
+def test_what_is_asked_about_is_said_first(typed):
+    screen = console(force_terminal=True)
+    typed("yes\n")
+    Display(screen).ask(Question("approval", "approved", ["yes", "no"], "no", 5.0, about={"reason": "als won"}))
+    assert screen.file.getvalue().startswith("approval: reason: als won\napproval: approved [yes/no] (no)")
 
 
 def test_enter_takes_the_default(typed):

@@ -206,7 +206,17 @@ def test_a_suspend_asks_and_the_answer_decides(runner, make):
 
 
 def test_a_suspend_that_nobody_answers_has_its_default(runner, make):
-    assert runner(gated(make, approval("no", "200ms"))).phases() == {"approve": "Succeeded", "go": "Skipped"}
+    ran = runner(gated(make, approval("no", "200ms")))
+    assert ran.phases() == {"approve": "Succeeded", "go": "Skipped"}
+    assert ran.node("approve").message == "ok: no (nobody answered in time)"
+
+
+def test_a_suspend_of_no_time_asks_nobody(runner, make):
+    asked = []
+    assert (
+        runner(make.manifest([{"name": "wait", "suspend": {"duration": "0"}}]), ask=asked.append).phase == "Succeeded"
+    )
+    assert asked == []
 
 
 def test_a_suspend_without_default_is_an_error_when_nobody_answers_in_time(runner, make):

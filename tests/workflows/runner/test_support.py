@@ -94,7 +94,7 @@ REFUSED = [
     ((*T, "container", "envFrom"), [{"prefix": "X"}], "envFrom of template 'work' uses prefix"),
     ((*T, "container", "volumeMounts", 0, "subPath"), "x", "volumeMounts of template 'work' uses subPath"),
     ((*T, "volumes", 0), {"name": "outputs", "hostPath": {}}, "volume 'outputs' of template 'work' uses hostPath"),
-    ((*T, "volumes", 0), {"name": "outputs", "persistentVolumeClaim": {}}, "uses persistentVolumeClaim"),
+    ((*T, "volumes", 0), {"name": "outputs", "configMap": {}}, "uses configMap"),
     ((*WAIT, "retryStrategy"), {}, "template 'wait' uses retryStrategy on a suspend"),
     ((*WAIT, "timeout"), "1s", "template 'wait' uses timeout on a suspend"),
     ((*DAG, "retryStrategy"), {}, "template 'main' uses retryStrategy on a dag"),
