@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cron.command import objects
 from cron.schedules import CRONS
 from cron.schedules import build as build_cron
 from workflows.catalog import DESCRIPTIONS, build
 from workflows.render import for_version, to_yaml
 
 TESTS = Path(__file__).resolve().parent.parent
+LEGACY = TESTS.parent / "containers" / "kubernetes" / "overlays" / "legacy-k8sapi" / "workflows.yaml"
+"""Everything for Argo 3.3, as `cron/deploy.py --argo 3.3 -o yaml` prints it."""
 
 
 def rendered() -> dict[Path, str]:
@@ -25,6 +28,7 @@ def rendered() -> dict[Path, str]:
         for cron in CRONS:
             text = to_yaml([for_version(build_cron(cron), version)])
             found[TESTS / "cron" / "golden" / f"{cron.name}{suffix}.yaml"] = text
+    found[LEGACY] = to_yaml(objects(CRONS, "3.3"))
     return found
 
 

@@ -24,7 +24,7 @@ def plain_images(monkeypatch):
 def test_rendered_objects_are_those_that_are_committed():
     wanted = golden.rendered()
     stale = [
-        str(path.relative_to(golden.TESTS))
+        str(path.relative_to(golden.TESTS.parent))
         for path, text in wanted.items()
         if not path.exists() or path.read_text() != text
     ]
