@@ -66,7 +66,7 @@ def built(package: str) -> str:
 
 
 def as_text(objects: list[Object]) -> str:
-    return yaml.safe_dump_all(objects, sort_keys=True, allow_unicode=True, width=120)
+    return yaml.safe_dump_all(list(objects), sort_keys=True, allow_unicode=True, width=120)
 
 
 if __name__ == "__main__":
