@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from datetime import UTC, datetime
 
 from rich.console import Console
+from rich.table import Table
 
 from cron import backfill, local
 from cron.expression import ScheduleError
 from cron.schedules import Cron, build, chosen, find
-from workflows import catalog, render, rules, settings
+from workflows import catalog, render, results, rules, settings
+from workflows.argo import connect
 from workflows.catalog import Manifest
-from workflows.cluster.contract import ClusterError
-from workflows.cluster.kubectl import Kubectl
+from workflows.cluster.contract import Cluster, ClusterError
+from workflows.cluster.needs import ARGO, SCHEDULES, STARTING, TEMPLATES, Needs, Right
 
 
 class Refused(Exception):  # noqa: N818 (it is an answer, not a fault)
@@ -43,13 +46,37 @@ def dispatch(flags: argparse.Namespace) -> int:
         return 0
     if flags.on == "local":
         return local.fire(crons, Console(stderr=True))
-    cluster = kubectl(flags.namespace)
-    cluster.check()
+    return apply(connect(flags.namespace), manifests, crons)
+
+
+def apply(cluster: Cluster, manifests: Sequence[Manifest], crons: Sequence[Cron]) -> int:
+    """Templates first, for the schedules refer to them; then says when each will fire, and what to type next."""
+    cluster.require(Needs.of(manifests, [*TEMPLATES, *SCHEDULES]))
     console = Console(stderr=True)
     for manifest in manifests:
         cluster.apply(manifest)
         console.print(f"{manifest['kind']} {manifest['metadata']['name']} applied", markup=False, highlight=False)
+    suspended = cluster.suspended([cron.name for cron in crons])
+    console.print(timetable(crons, suspended, datetime.now(UTC)))
+    where = f"-n {cluster.namespace}"
+    lines = [
+        (f"argo cron list {where}" if shutil.which("argo") else f"kubectl get cronworkflow {where}", "see them"),
+        (f"python workflows/submit.py --on argo {where}", "retrain now, without waiting for the night"),
+        (f"python cron/deploy.py {where} --suspend {crons[0].name}", "no more runs, until --resume"),
+    ]
+    results.commands(console, lines)
     return 0
+
+
+def timetable(crons: Sequence[Cron], suspended: Set[str], now: datetime) -> Table:
+    """When each schedule fires next, as UTC; a suspended one does not."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("schedule", "fires", "timezone", "next (UTC)"):
+        table.add_column(column, overflow="fold")
+    for cron in crons:
+        due = "suspended" if cron.name in suspended else f"{cron.times().next(now):%Y-%m-%d %H:%M}"
+        table.add_row(cron.name, cron.schedule, cron.timezone, due)
+    return table
 
 
 def objects(crons: Sequence[Cron], version: str = "4.1") -> list[Manifest]:
@@ -70,10 +97,9 @@ def pause(flags: argparse.Namespace) -> int:
     if flags.suspend is not None and flags.resume is not None:
         raise Refused("give --suspend or --resume, not both")
     name = find(flags.resume if flags.suspend is None else flags.suspend).name
-    cluster = kubectl(flags.namespace)
-    cluster.check()
-    patch = '{"spec":{"suspend":%s}}' % ("false" if flags.suspend is None else "true")
-    cluster.must(["patch", "cronworkflow", name, "--type", "merge", "--patch", patch])
+    cluster = connect(flags.namespace)
+    cluster.require(Needs.of([], [Right("patch", "cronworkflows", ARGO)]))
+    cluster.pause(name, suspended=flags.suspend is not None)
     Console(stderr=True).print(f"{name} {'resumed' if flags.suspend is None else 'suspended'}")
     return 0
 
@@ -91,14 +117,11 @@ def past(flags: argparse.Namespace, crons: Sequence[Cron]) -> int:
         return 0
     if flags.on == "local":
         return backfill.here(cron, moments, console)
-    cluster = kubectl(flags.namespace)
-    cluster.check()
-    cluster.apply(render.for_version(catalog.build(cron.workflow), flags.argo))
+    cluster = connect(flags.namespace)
+    template = render.for_version(catalog.build(cron.workflow), flags.argo)
+    cluster.require(Needs.of([template], [*TEMPLATES, *STARTING]))
+    cluster.apply(template)
     return backfill.on_cluster(cluster, cron, moments, console)
-
-
-def kubectl(namespace: str) -> Kubectl:
-    return Kubectl(namespace or os.environ.get("ARGO_NAMESPACE", "").strip())
 
 
 def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:

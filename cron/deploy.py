@@ -33,6 +33,8 @@ environment (a flag goes before it):
   RETRAIN_SCHEDULE, BATCH_PREDICT_SCHEDULE, CLEANUP_SCHEDULE         five fields of cron
   SCHEDULE_TIMEZONE                                                  default UTC
   RETRAIN_PARAMETERS, BATCH_PREDICT_PARAMETERS, CLEANUP_PARAMETERS   "name=value name=value"
+  IMAGE_REGISTRY, IMAGE_TAG, STORE_CLAIM, RUN_AS_USER                as for submit.py
+  ARGO_SERVER, ARGO_TOKEN, ARGO_NAMESPACE                            this Argo Server instead of kubectl
 """
 
 
@@ -63,7 +65,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--argo", default="4.1", metavar="VERSION", help="the Argo to write for, 3.3 to 4.1 (default: %(default)s)"
     )
-    found.add_argument("-n", "--namespace", default="", help="default: $ARGO_NAMESPACE, else kubectl's own")
+    found.add_argument(
+        "-n",
+        "--namespace",
+        default="",
+        help="default: $ARGO_NAMESPACE, else that of kubectl's context, else recommender",
+    )
     found.add_argument("--suspend", metavar="NAME", help="stop one schedule")
     found.add_argument("--resume", metavar="NAME", help="let it go on")
     found.add_argument("--from", dest="first", default="", metavar="DATE", help="backfill: first date, as 2026-11-01")

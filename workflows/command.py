@@ -38,6 +38,10 @@ def dispatch(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
         return show_list()
     if flags.on != "docker" and (flags.engine or flags.network or flags.volume):
         raise Refused("--engine, --network and --volume are for a run that begins with --on docker")
+    if flags.on != "argo" and (flags.detach or flags.follow is not None):
+        raise Refused("--detach and --follow are for --on argo")
+    if flags.follow is not None:
+        return follow(flags, parameters)
     if flags.resume is not None:
         return resume(flags, parameters)
     if flags.output:
@@ -49,9 +53,17 @@ def dispatch(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
     if flags.on == "argo":
         from workflows.argo import submit
 
-        follow = flags.watch is not False
-        return submit(manifest, parameters, namespace=flags.namespace, follow=follow, scheduled=flags.scheduled_time)
+        watch = flags.watch is not False and not flags.detach
+        return submit(manifest, parameters, namespace=flags.namespace, follow=watch, scheduled=flags.scheduled_time)
     return run_here(flags, manifest, parameters)
+
+
+def follow(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
+    if flags.workflow or parameters or flags.detach:
+        raise Refused("--follow takes only the name of what runs already, and -n")
+    from workflows.argo import follow as follow_argo
+
+    return follow_argo(flags.follow, namespace=flags.namespace)
 
 
 def run_here(flags: argparse.Namespace, manifest: Manifest, parameters: dict[str, str]) -> int:

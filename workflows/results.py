@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -25,8 +25,8 @@ NEXT = {
 }
 
 
-def show(console: Console, workflow: str, outputs: Outputs) -> None:
-    """The result of a run that succeeded."""
+def show(console: Console, workflow: str, outputs: Outputs, namespace: str = "") -> None:
+    """The result of a run that succeeded, on a cluster if there is a namespace."""
     released = outputs.get("model-publish", {})
     plan = outputs.get("plan", {})
     if workflow == "retrain" and plan.get("train") == "false":
@@ -41,7 +41,22 @@ def show(console: Console, workflow: str, outputs: Outputs) -> None:
     elif workflow == "cleanup":
         done = outputs.get("cleanup", {})
         say(console, f"Removed {done.get('removed', '?')} objects, {done.get('bytes', '?')} bytes.")
-    commands(console, workflow)
+    commands(console, on_cluster(workflow, namespace) if namespace else NEXT.get(workflow, ()))
+
+
+def on_cluster(workflow: str, namespace: str) -> tuple[tuple[str, str], ...]:
+    """What to type next where a workflow ran on a cluster."""
+    answer = (f"kubectl -n {namespace} port-forward service/model-server 8080:80", "then http://127.0.0.1:8080/docs")
+    more = tuple(
+        (f"python workflows/submit.py {name} --on argo -n {namespace}", what)
+        for name, what in (
+            ("batch-predict", "write recommendations for every user"),
+            ("rollback", "go back to the release before"),
+        )
+    )
+    schedules = ((f"python cron/deploy.py -n {namespace}", "retrain every night from here on"),)
+    found = {"retrain": (answer, *more, *schedules), "rollback": (answer,), "batch-predict": (answer,)}
+    return found.get(workflow, ())
 
 
 def say(console: Console, text: str, style: str = "") -> None:
@@ -102,8 +117,7 @@ def sample(text: str) -> Table | None:
     return table
 
 
-def commands(console: Console, workflow: str) -> None:
-    following = NEXT.get(workflow, ())
+def commands(console: Console, following: Sequence[tuple[str, str]]) -> None:
     if not following:
         return
     width = max(len(command) for command, _ in following)

@@ -41,7 +41,8 @@ environment:
   RUN_AS_USER      on Argo, the user of the pods (default 10001); empty where the cluster chooses (OpenShift)
   ARGO_SERVER, ARGO_TOKEN, ARGO_NAMESPACE   submit through this Argo Server instead of kubectl
 
-exit codes: 0 succeeded, 1 the workflow failed, 2 wrong flags or settings, 130 interrupted
+exit codes: 0 succeeded, 1 the workflow failed, 2 wrong flags or settings, or a cluster that is not ready,
+            75 the cluster no longer answers, 130 interrupted
 """
 
 
@@ -78,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
         "--watch",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="show the steps' logs as they are written; --no-watch leaves a workflow on Argo alone",
+        help="show the steps' logs as they are written; on Argo they always are, and --no-watch is --detach",
     )
     here = found.add_argument_group("on this machine (local and docker)")
     here.add_argument("--resume", metavar="RUN", help="go on with a run; what had succeeded is not repeated")
@@ -99,7 +100,14 @@ def parser() -> argparse.ArgumentParser:
         help="mount a folder, for a source that is a file",
     )
     argo = found.add_argument_group("on Argo (--on argo)")
-    argo.add_argument("-n", "--namespace", default="", help="default: $ARGO_NAMESPACE, else kubectl's own")
+    argo.add_argument(
+        "-n",
+        "--namespace",
+        default="",
+        help="default: $ARGO_NAMESPACE, else that of kubectl's context, else recommender",
+    )
+    argo.add_argument("--detach", action="store_true", help="only submit it, and print its name")
+    argo.add_argument("--follow", metavar="RUN", help="follow a workflow that was submitted before")
     return found
 
 

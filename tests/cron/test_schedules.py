@@ -136,37 +136,23 @@ def test_a_mistake_is_one_sentence_and_exit_2(tmp_path, words, said):
     assert "Traceback" not in answer.stderr
 
 
-FAKE = """#!/bin/sh
-[ "$1" = --namespace ] && shift 2
-echo "$@" >> "$FAKE_FOLDER/calls"
-case "$1" in
-  apply) cat >> "$FAKE_FOLDER/applied"; echo >> "$FAKE_FOLDER/applied";;
-  create)
-    cat > "$FAKE_FOLDER/new"
-    name=$(sed 's/.*"metadata": {"name": "\\([^"]*\\)".*/\\1/' "$FAKE_FOLDER/new")
-    [ -e "$FAKE_FOLDER/$name" ] && { echo "Error from server (AlreadyExists): $name already exists" >&2; exit 1; }
-    mv "$FAKE_FOLDER/new" "$FAKE_FOLDER/$name"; echo "workflow.argoproj.io/$name";;
-  get)
-    status='"status": {"phase": "'${FAKE_PHASE:-Succeeded}'", "finishedAt": "x"}'
-    [ "$2" = workflow ] && echo '{"metadata": {"name": "x"}, '$status'}';;
-esac
-exit 0
-"""
-
-
 @pytest.fixture
 def kubectl(tmp_path, monkeypatch):
     program = tmp_path / "bin" / "kubectl"
     program.parent.mkdir()
-    program.write_text(FAKE)
+    fake = ROOT / "tests" / "workflows" / "fake_kubectl.py"
+    program.write_text(f"#!{sys.executable} -IS\n{fake.read_text()}")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
+    monkeypatch.setenv("FAKE_PHASE", "Succeeded")
+    for name in ("ARGO_SERVER", "ARGO_NAMESPACE", "STORE_CLAIM"):
+        monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
 def calls(folder):
-    return (folder / "calls").read_text().splitlines()
+    return [line.removeprefix("--namespace recommender ") for line in (folder / "calls").read_text().splitlines()]
 
 
 def test_deploying_applies_all_from_the_client_side_and_suspends_nothing(kubectl):
@@ -176,6 +162,48 @@ def test_deploying_applies_all_from_the_client_side_and_suspends_nothing(kubectl
     assert [one["kind"] for one in applied] == ["WorkflowTemplate"] * 4 + ["CronWorkflow"] * 3
     assert not any("suspend" in one["spec"] for one in applied)
     assert [call for call in calls(kubectl) if call.startswith("apply")] == ["apply -f -"] * 7
+
+
+def test_deploying_says_when_each_schedule_fires_and_what_to_type_next(kubectl):
+    answer = deploy(kubectl, "--schedule", "cleanup=0 5 1 1 *", "--timezone", "Asia/Kolkata")
+    rows = {line.split()[0]: line for line in answer.stderr.splitlines() if line.strip()}
+    year = datetime.now(UTC).year
+    assert rows["cleanup-weekly"].split()[1:] == ["0", "5", "1", "1", "*", "Asia/Kolkata", f"{year}-12-31", "23:30"]
+    assert "python cron/deploy.py -n recommender --suspend retrain-nightly" in answer.stderr
+
+
+def test_what_was_suspended_is_suspended_after_another_deploy_and_shown_so(kubectl):
+    assert deploy(kubectl).returncode == 0
+    assert deploy(kubectl, "--suspend", "retrain").returncode == 0
+    again = deploy(kubectl, "--schedule", "retrain=0 3 * * *")
+    assert again.returncode == 0, again.stderr
+    stored = json.loads((kubectl / "cronworkflow-retrain-nightly").read_text())["spec"]
+    assert (stored["suspend"], stored["schedules"]) == (True, ["0 3 * * *"])
+    [row] = [line for line in again.stderr.splitlines() if line.startswith("retrain-nightly ")]
+    assert row.split()[-2:] == ["UTC", "suspended"]
+    assert deploy(kubectl, "--resume", "retrain").returncode == 0
+    assert "suspended" not in deploy(kubectl).stderr.replace("--suspend", "")
+
+
+def test_a_cluster_that_is_not_ready_gets_nothing_and_is_exit_2(kubectl):
+    answer = deploy(
+        kubectl, FAKE_MISSING="configmap/recommender-settings", FAKE_DENIED="patch cronworkflows.argoproj.io"
+    )
+    assert answer.returncode == 2
+    assert "you may not patch cronworkflows.argoproj.io there" in answer.stderr
+    assert "there is no ConfigMap recommender-settings" in answer.stderr
+    assert not (kubectl / "applied").exists()
+    old = deploy(kubectl, FAKE_BROKEN="no-crons")
+    assert old.returncode == 2
+    assert "it does not know cronworkflows" in old.stderr
+
+
+def test_suspending_needs_only_the_right_to(kubectl):
+    answer = deploy(kubectl, "--suspend", "retrain", FAKE_MISSING="configmap/recommender-settings")
+    assert answer.returncode == 0, answer.stderr
+    refused = deploy(kubectl, "--suspend", "retrain", FAKE_DENIED="patch cronworkflows.argoproj.io")
+    assert refused.returncode == 2
+    assert "you may not patch cronworkflows.argoproj.io there" in refused.stderr
 
 
 @pytest.mark.parametrize(("flag", "value"), [("--suspend", "true"), ("--resume", "false")])
@@ -191,7 +219,7 @@ def test_a_backfill_submits_each_date_once_with_its_time(kubectl):
     assert answer.returncode == 0, answer.stderr
     names = [f"retrain-backfill-2026110{day}-0215" for day in (1, 2, 3)]
     for day, name in enumerate(names, 1):
-        made = json.loads((kubectl / name).read_text())
+        made = json.loads((kubectl / f"workflow-{name}").read_text())
         assert made["metadata"]["annotations"] == {"workflows.argoproj.io/scheduled-time": f"2026-11-0{day}T02:15:00Z"}
         assert made["spec"]["workflowTemplateRef"] == {"name": "retrain"}
         assert made["spec"]["arguments"]["parameters"] == [{"name": "models", "value": "als"}]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,3 +145,19 @@ class Make:
 @pytest.fixture
 def make() -> Make:
     return Make()
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A kubectl that answers from files; returns the folder with what it was told."""
+    program = tmp_path / "bin" / "kubectl"
+    program.parent.mkdir()
+    # Without site-packages it starts at once, and a test starts it dozens of times.
+    program.write_text(f"#!{sys.executable} -IS\n" + Path(__file__).with_name("fake_kubectl.py").read_text())
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
+    for name in ("ARGO_SERVER", "ARGO_NAMESPACE", "STORE_CLAIM"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("workflows.cluster.kubectl.POLL_SECONDS", 0.05)
+    return tmp_path

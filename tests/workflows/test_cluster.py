@@ -9,7 +9,6 @@ import importlib.util
 import io
 import json
 import os
-import stat
 import subprocess
 import sys
 import threading
@@ -20,7 +19,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from workflows import argo
+from cron.schedules import CRONS
+from cron.schedules import build as build_cron
+from workflows import argo, following
 from workflows.catalog import build
 from workflows.cluster import status
 from workflows.cluster.contract import ClusterError, workflow
@@ -81,67 +82,6 @@ def test_logs_are_named_after_their_step():
     assert names["wf-plan-4"] == "plan again 1"
 
 
-FAKE = """#!{python}
-import json, os, pathlib, sys
-folder = pathlib.Path(os.environ["FAKE_FOLDER"])
-words = sys.argv[1:]
-with (folder / "calls").open("a") as calls:
-    calls.write(" ".join(words) + "\\n")
-if words[:1] == ["--namespace"]:
-    words = words[2:]
-def fail(text):
-    sys.exit("Error from server " + text)
-broken = os.environ.get("FAKE_BROKEN", "")
-if words[:2] == ["get", "crd"]:
-    if broken == "no-argo":
-        fail('(NotFound): customresourcedefinitions "workflows.argoproj.io" not found')
-    if broken == "no-cluster":
-        sys.exit("The connection to the server localhost:8080 was refused - did you specify the right host or port?")
-elif words[0] == "apply":
-    if broken == "apply":
-        fail("(Forbidden): cannot patch resource")
-    (folder / "applied.json").write_text(sys.stdin.read())
-elif words[0] == "create":
-    (folder / "created.json").write_text(sys.stdin.read())
-    print("workflow.argoproj.io/wf")
-elif words[:2] == ["get", "workflow"]:
-    if "json" in words:
-        left = sorted(folder.glob("state-*.json"))
-        if not left:
-            fail('(NotFound): workflows "wf" not found')
-        if len(left) > 1:
-            print(left.pop(0).rename(folder / "last.json").read_text())
-        else:
-            print(left[0].read_text())
-    elif len(list(folder.glob("state-*.json"))) == 1:
-        print("2026-11-21T10:01:00Z")
-elif words[:2] == ["get", "pods"]:
-    node = "workflows.argoproj.io/node-name"
-    print(json.dumps({{"items": [
-        {{"metadata": {{"name": "wf-train-7", "annotations": {{node: "wf.train(0:als)(0)"}}}},
-          "status": {{"phase": "Succeeded"}}}},
-        {{"metadata": {{"name": "wf-waiting-1"}}, "status": {{"phase": "Pending"}}}},
-    ]}}))
-elif words[0] == "logs":
-    print("epoch 1\\nepoch 2")
-"""
-
-
-@pytest.fixture
-def kubectl(tmp_path, monkeypatch):
-    """A kubectl that answers from files; returns the folder with what it was told."""
-    program = tmp_path / "bin" / "kubectl"
-    program.parent.mkdir()
-    program.write_text(FAKE.format(python=sys.executable))
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("FAKE_FOLDER", str(tmp_path))
-    for name in ("ARGO_SERVER", "ARGO_NAMESPACE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("workflows.cluster.kubectl.POLL_SECONDS", 0.05)
-    return tmp_path
-
-
 def follow(folder, *found):
     for number, one in enumerate(found):
         (folder / f"state-{number}.json").write_text(json.dumps(one))
@@ -151,7 +91,7 @@ def test_kubectl_applies_submits_and_follows_to_success(kubectl, capsys):
     follow(kubectl, states.BEGUN, states.RUNNING, states.SUCCEEDED)
     assert argo.submit(build("retrain"), {"models": "als"}, namespace="shop") == 0
     said = capsys.readouterr()
-    assert "Workflow wf was submitted." in said.err
+    assert "Workflow wf was submitted to namespace shop." in said.err
     assert "train(0:als) | epoch 2" in said.err
     assert "plan" in said.err
     assert "No candidate was good enough" in said.out
@@ -187,7 +127,7 @@ def test_a_scheduled_time_is_an_annotation(kubectl):
 
 
 @pytest.mark.parametrize(("broken", "said"), [
-    ("no-argo", "the cluster has no Argo Workflows; install it"),
+    ("no-argo", "the cluster has no Argo Workflows (it does not know workflowtemplates, workflows); inst"),
     ("no-cluster", "kubectl cannot reach a cluster: The connection to the server localhost:8080 was refused"),
     ("apply", "kubectl apply refused WorkflowTemplate retrain: Error from server (Forbidden): cannot patch resource"),
 ])  # fmt: skip
@@ -211,7 +151,13 @@ def test_no_kubectl_is_one_sentence_and_exit_2(tmp_path):
 
 
 def test_a_workflow_that_is_deleted_is_noticed(kubectl):
+    follow(kubectl, states.RUNNING)
+    watch = Kubectl().watch("wf")
+    next(watch)
+    (kubectl / "state-0.json").unlink()
     with pytest.raises(ClusterError, match="workflow wf was deleted while it was followed"):
+        list(watch)
+    with pytest.raises(ClusterError, match="there is no workflow wf in namespace recommender"):
         list(Kubectl().watch("wf"))
 
 
@@ -238,6 +184,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer({"message": "token not valid"}, 401)
         elif url.path.endswith("/info"):
             self.answer({})
+        elif url.path.endswith(
+            tuple(f"/{kind}/shop" for kind in ("workflow-templates", "workflows", "cron-workflows"))
+        ):
+            if url.path.rsplit("/", 2)[1] in memory.get("forbidden", ()):
+                self.answer({"message": "is forbidden"}, 403)
+            else:
+                self.answer(
+                    {"metadata": {}, "items": [memory["cron"]] if memory.get("cron") and "cron" in url.path else []}
+                )
+        elif "/cron-workflows/shop/" in url.path:
+            there = memory.get("cron")
+            self.answer(there, 200) if there else self.answer({"message": "not found"}, 404)
         elif url.path.endswith("/workflow-templates/shop/retrain"):
             there = memory["template"]
             self.answer(there, 200) if there else self.answer({"message": "not found"}, 404)
@@ -266,6 +224,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path.endswith("/submit"):
             memory["name"] = body["submitOptions"]["name"]
             self.answer({"metadata": {"name": memory["name"]}, "spec": {}})
+        elif "cronWorkflow" in body:
+            memory["cron"] = body["cronWorkflow"]
+            self.answer(body["cronWorkflow"])
         else:
             memory["template"] = body["template"]
             self.answer(body["template"])
@@ -273,7 +234,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self):
         memory, body = self.server.memory, self.body()
         memory["seen"].append(("PUT", self.path, body))
-        self.answer(body["template"])
+        if "cronWorkflow" in body:
+            if memory.get("conflicts", 0):
+                memory["conflicts"] -= 1
+                self.answer({"message": "Operation cannot be fulfilled: the object has been modified"}, 409)
+                return
+            memory["cron"] = body["cronWorkflow"]
+            self.answer(body["cronWorkflow"])
+        elif "template" in body:
+            self.answer(body["template"])
+        else:  # suspend, resume, stop
+            kind = memory.get("cron") if "cron" in self.path else states.FAILED | {"spec": {}}
+            self.answer(kind)
 
 
 @pytest.fixture
@@ -327,6 +299,62 @@ def test_a_failed_workflow_is_exit_1_through_the_server_too(server, capsys):
     assert argo.submit(build("retrain"), {}) == 1
 
 
+def test_a_server_that_lets_nothing_be_read_is_named_before_anything_is_sent(server):
+    server.memory["forbidden"] = ["workflow-templates", "workflows"]
+    with pytest.raises(ClusterError, match="does not let you read workflowtemplates or workflows of namespace shop"):
+        argo.submit(build("retrain"), {})
+    assert not [one for one in server.memory["seen"] if one[0] != "GET"]
+
+
+def test_a_schedule_that_is_new_to_the_server_is_sent_whole(server):
+    manifest = build_cron(CRONS[0])
+    Server().apply(manifest)
+    [created] = [body for method, _, body in server.memory["seen"] if method == "POST"]
+    assert created["cronWorkflow"] == manifest
+
+
+def test_what_others_wrote_into_a_schedule_survives_a_put(server):
+    manifest = build_cron(CRONS[0])
+    used = {"cronworkflows.argoproj.io/last-used-schedule": "15 2 * * *"}
+    status = {"active": [], "succeeded": 7, "failed": 1, "phase": "Active", "stoppedTime": None,
+              "lastScheduledTime": "2026-11-21T02:15:00Z", "conditions": []}  # fmt: skip
+    server.memory["cron"] = manifest | {
+        "metadata": manifest["metadata"] | {"resourceVersion": "8", "annotations": used},
+        "spec": manifest["spec"] | {"suspend": True, "schedules": ["0 0 * * *"]},
+        "status": {key: value for key, value in status.items() if value is not None},
+    }
+    server.memory["conflicts"] = 1
+    Server().apply(manifest)
+    puts = [body["cronWorkflow"] for method, _, body in server.memory["seen"] if method == "PUT"]
+    assert len(puts) == 2
+    assert puts[1]["spec"] == manifest["spec"] | {"suspend": True}
+    assert puts[1]["metadata"]["resourceVersion"] == "8"
+    assert puts[1]["metadata"]["annotations"] == manifest["metadata"]["annotations"] | used
+    assert puts[1]["status"]["succeeded"] == 7
+    assert puts[1]["status"]["lastScheduledTime"] == "2026-11-21T02:15:00Z"
+    assert Server().suspended(["retrain-nightly"]) == {"retrain-nightly"}
+
+
+def test_a_schedule_that_is_always_written_by_somebody_else_is_one_sentence(server):
+    server.memory["cron"] = build_cron(CRONS[0])
+    server.memory["conflicts"] = 99
+    with pytest.raises(ClusterError, match="refused CronWorkflow retrain-nightly: .*has been modified"):
+        Server().apply(build_cron(CRONS[0]))
+
+
+def test_the_server_suspends_resumes_and_stops(server):
+    server.memory["cron"] = build_cron(CRONS[0])
+    reached = Server()
+    reached.pause("retrain-nightly", suspended=True)
+    reached.pause("retrain-nightly", suspended=False)
+    reached.stop("wf")
+    assert [path for method, path, _ in server.memory["seen"] if method == "PUT"] == [
+        "/argo/api/v1/cron-workflows/shop/retrain-nightly/suspend",
+        "/argo/api/v1/cron-workflows/shop/retrain-nightly/resume",
+        "/argo/api/v1/workflows/shop/wf/stop",
+    ]
+
+
 def test_a_server_that_refuses_is_one_sentence(server):
     server.memory["unauthorised"] = True
     with pytest.raises(
@@ -347,7 +375,7 @@ def test_an_error_in_a_stream_ends_the_logs_but_not_the_following():
             raise ValueError("no such pod")
 
     console = Console(file=io.StringIO())
-    argo.read_logs(Broken(), "wf", print, console)
+    following.read_logs(Broken(), "wf", print, console)
     assert "The logs cannot be followed: no such pod" in console.file.getvalue()
 
 

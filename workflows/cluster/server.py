@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import pydantic
 import requests
-from hera.exceptions import HeraException, NotFound
+from hera.exceptions import Forbidden, HeraException, NotFound
 from hera.workflows import WorkflowsService
 from hera.workflows import models as m
 
-from workflows.cluster.contract import ClusterError, Manifest, Say, finished
+from workflows.cluster.contract import NAMESPACE, ClusterError, LostError, Manifest, Say, Waiting, finished
+from workflows.cluster.needs import Needs
+from workflows.cluster.status import waiting_nodes
 
 PATIENCE = 60.0
 PAUSE = 1.0
+TRIES = 5
+"""Of changing a CronWorkflow, for the controller writes into the same object."""
+LAST_USED = "cronworkflows.argoproj.io/last-used-schedule"
 
 
 def address(environ: Mapping[str, str]) -> str:
@@ -39,7 +44,7 @@ class Server:
     ) -> None:
         given = os.environ if environ is None else environ
         self.patience = patience
-        self.namespace = namespace or given.get("ARGO_NAMESPACE", "").strip() or "default"
+        self.namespace = namespace or given.get("ARGO_NAMESPACE", "").strip() or NAMESPACE
         insecure = given.get("ARGO_INSECURE_SKIP_VERIFY", "").strip().lower() in ("true", "1", "yes")
         self.service = WorkflowsService(
             host=address(given),
@@ -48,13 +53,39 @@ class Server:
             verify_ssl=not insecure,
         )
 
-    def check(self) -> None:
+    def require(self, needs: Needs) -> None:
+        """A server shows neither ConfigMaps nor Secrets nor accounts: whether we may read what we are to write is all
+        that can be asked."""
         try:
             self.service.get_info()
         except (HeraException, requests.RequestException, pydantic.ValidationError) as error:
             raise ClusterError(f"the Argo Server at {self.service.host} does not answer: {sentence(error)}") from error
+        readers: dict[str, Callable[[], object]] = {
+            "workflowtemplates": lambda: self.service.list_workflow_templates(limit="1"),
+            "workflows": lambda: self.service.list_workflows(limit="1"),
+            "cronworkflows": lambda: self.service.list_cron_workflows(),
+        }
+        refused = [kind for kind in needs.kinds if not self.may(readers[kind])]
+        if refused:
+            raise ClusterError(
+                f"the Argo Server at {self.service.host} does not let you read {' or '.join(refused)} of namespace "
+                f"{self.namespace}; the Roles of containers/kubernetes/base say who may"
+            )
+
+    @staticmethod
+    def may(read: Callable[[], object]) -> bool:
+        try:
+            read()
+        except Forbidden:
+            return False
+        except (HeraException, requests.RequestException, pydantic.ValidationError):
+            return True  # there is an answer, if an odd one: what follows will say more
+        return True
 
     def apply(self, manifest: Manifest) -> None:
+        if manifest["kind"] == "CronWorkflow":
+            self.apply_schedule(manifest)
+            return
         template = m.WorkflowTemplate.model_validate(manifest)
         name = manifest["metadata"]["name"]
         try:
@@ -67,6 +98,63 @@ class Server:
             self.service.update_workflow_template(name, m.WorkflowTemplateUpdateRequest(name=name, template=template))
         except (HeraException, requests.RequestException) as error:
             raise ClusterError(f"the Argo Server refused WorkflowTemplate {name}: {sentence(error)}") from error
+
+    def apply_schedule(self, manifest: Manifest) -> None:
+        """The server only knows how to put a whole CronWorkflow, so what others wrote into it is taken along: that it
+        is suspended, and what the controller remembers."""
+        name = manifest["metadata"]["name"]
+        for attempt in range(1, TRIES + 1):
+            wanted = m.CronWorkflow.model_validate(manifest)
+            try:
+                try:
+                    there = self.service.get_cron_workflow(name)
+                except NotFound:
+                    self.service.create_cron_workflow(m.CreateCronWorkflowRequest(cron_workflow=wanted))
+                    return
+                wanted.metadata.resource_version = there.metadata.resource_version
+                wanted.spec.suspend = there.spec.suspend
+                wanted.status = there.status
+                used = (there.metadata.annotations or {}).get(LAST_USED)
+                if used is not None:
+                    wanted.metadata.annotations = {**(wanted.metadata.annotations or {}), LAST_USED: used}
+                self.service.update_cron_workflow(
+                    name, m.UpdateCronWorkflowRequest(name=name, namespace=self.namespace, cron_workflow=wanted)
+                )
+                return
+            except (HeraException, requests.RequestException, pydantic.ValidationError) as error:
+                if attempt == TRIES or "modified" not in str(error):
+                    raise ClusterError(f"the Argo Server refused CronWorkflow {name}: {sentence(error)}") from error
+
+    def pause(self, schedule: str, suspended: bool) -> None:
+        try:
+            if suspended:
+                request = m.CronWorkflowSuspendRequest(name=schedule, namespace=self.namespace)
+                self.service.suspend_cron_workflow(schedule, request)
+            else:
+                self.service.resume_cron_workflow(
+                    schedule, m.CronWorkflowResumeRequest(name=schedule, namespace=self.namespace)
+                )
+        except (HeraException, requests.RequestException, pydantic.ValidationError) as error:
+            raise ClusterError(f"the Argo Server refused CronWorkflow {schedule}: {sentence(error)}") from error
+
+    def suspended(self, schedules: Sequence[str]) -> set[str]:
+        try:
+            found = self.service.list_cron_workflows().items or []
+        except (HeraException, requests.RequestException, pydantic.ValidationError):
+            return set()  # only for what is shown at the end
+        return {str(one.metadata.name) for one in found if one.spec.suspend and one.metadata.name in schedules}
+
+    def stop(self, name: str) -> None:
+        try:
+            self.service.stop_workflow(name, m.WorkflowStopRequest(name=name, namespace=self.namespace))
+        except (HeraException, requests.RequestException, pydantic.ValidationError) as error:
+            raise ClusterError(f"the Argo Server did not stop {name}: {sentence(error)}") from error
+
+    def waiting(self, workflow: Manifest) -> list[Waiting]:
+        return waiting_nodes(workflow)
+
+    def close(self) -> None:
+        self.service.session.close()
 
     def start(self, manifest: Manifest) -> str:
         metadata, spec = manifest["metadata"], manifest["spec"]
@@ -101,7 +189,7 @@ class Server:
                         return
             except (requests.RequestException, ValueError) as error:
                 if time.monotonic() - silent > self.patience:
-                    raise ClusterError(
+                    raise LostError(
                         f"the Argo Server has not answered for {self.patience:.0f} s: {sentence(error)}"
                     ) from error
             time.sleep(PAUSE)

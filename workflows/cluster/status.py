@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from workflows.cluster.contract import Waiting
 from workflows.runner.tree import Node, Phase, Tree
 
 LEAVES = ("Pod", "Retry", "Skipped", "Suspend", "HTTP", "Plugin")
@@ -59,8 +60,13 @@ def read(workflow: Mapping[str, Any]) -> Tree:
 
 def suspends(workflow: Mapping[str, Any]) -> set[str]:
     """The templates that wait for somebody, from the copy that a Workflow keeps of its WorkflowTemplate."""
+    return {template["name"] for template in templates(workflow) if "suspend" in template}
+
+
+def templates(workflow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     spec = workflow.get("status", {}).get("storedWorkflowTemplateSpec") or workflow.get("spec", {})
-    return {template["name"] for template in spec.get("templates", []) if "suspend" in template}
+    found: list[Mapping[str, Any]] = spec.get("templates", [])
+    return found
 
 
 def attempts(found: Mapping[str, Mapping[str, Any]]) -> set[str]:
@@ -123,6 +129,21 @@ def pod_names(workflow: Mapping[str, Any]) -> dict[str, str]:
             called = label(raw["name"], name)
             found[key] = called
             found[f"{name}-{raw.get('templateName', '')}-{number}"] = called
+    return found
+
+
+def waiting_nodes(workflow: Mapping[str, Any]) -> list[Waiting]:
+    """The pods that have not begun, with the reason that the controller repeats from Kubernetes."""
+    name = workflow["metadata"]["name"]
+    images = {template["name"]: template.get("container", {}).get("image", "") for template in templates(workflow)}
+    found = []
+    for raw in nodes(workflow).values():
+        if raw.get("type") == "Pod" and raw.get("phase") == "Pending":
+            reason, _, message = raw.get("message", "").partition(": ")
+            if not re.fullmatch(r"\w*", reason):
+                reason, message = "", raw["message"]
+            image = images.get(raw.get("templateName", ""), "")
+            found.append(Waiting(label(raw["name"], name), reason, message, image))
     return found
 
 
