@@ -338,7 +338,7 @@ def test_what_others_wrote_into_a_schedule_survives_a_put(server):
 def test_a_schedule_that_is_always_written_by_somebody_else_is_one_sentence(server):
     server.memory["cron"] = build_cron(CRONS[0])
     server.memory["conflicts"] = 99
-    with pytest.raises(ClusterError, match="refused CronWorkflow retrain-nightly: .*has been modified"):
+    with pytest.raises(ClusterError, match=r"refused CronWorkflow retrain-nightly: .*has been modified"):
         Server().apply(build_cron(CRONS[0]))
 
 
