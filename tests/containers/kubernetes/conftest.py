@@ -27,6 +27,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("overlay", golden.OVERLAYS)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where a tool must be built first, whichever test is the first to need it waits for that."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(900))
+
+
 @pytest.fixture(scope="session", name="golden")
 def golden_module() -> ModuleType:
     return golden

@@ -13,7 +13,7 @@ import yaml
 TREE = Path(__file__).resolve().parents[3] / "containers" / "kubernetes"
 GOLDEN = Path(__file__).resolve().with_name("golden")
 OVERLAYS = sorted(folder.name for folder in (TREE / "overlays").iterdir())
-KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.8.3"
+KUSTOMIZE = "sigs.k8s.io/kustomize/kustomize/v5@v5.7.1"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", "") or "~/.cache").expanduser() / "recommender-tests"
 
 Object = dict[str, Any]
@@ -48,7 +48,7 @@ def built(package: str) -> str:
     if program.exists():
         return str(program)
     if not shutil.which("go"):
-        raise MissingToolError(f"there is no {program.name} on the PATH, and no Go to build it")
+        raise MissingToolError(f"there is no {program.name}, and no Go to build it")
     try:
         done = subprocess.run(
             ["go", "install", package],

@@ -84,13 +84,11 @@ def explains(rows, where, what):
     return [row for row in rows if re.fullmatch(row[0], where) and re.fullmatch(row[1], what)]
 
 
-@pytest.mark.timeout(900)  # the first time, it is built
 def test_every_finding_is_explained(overlay, objects, golden, kube_score):
     rows = (*EXPLAINED, *EXPLAINED_BY_OVERLAY.get(overlay, ()))
     assert [found for found in findings(kube_score, golden.as_text(objects)) if not explains(rows, *found)] == []
 
 
-@pytest.mark.timeout(900)
 def test_no_explanation_is_left_of_a_finding_that_is_gone(every, golden, kube_score):
     found = [one for objects in every.values() for one in findings(kube_score, golden.as_text(objects))]
     rows = (*EXPLAINED, *(row for rows in EXPLAINED_BY_OVERLAY.values() for row in rows))
