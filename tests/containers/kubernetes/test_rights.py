@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
+from workflows.cluster import needs
+
 README = Path(__file__).parents[3] / "containers" / "kubernetes" / "README.md"
 ROW = re.compile(r"^\| `(recommender-[a-z]+)` \|(.*)\|$", re.MULTILINE)
 ALL_OF = "all of "
@@ -77,3 +81,11 @@ def test_only_a_step_has_a_token_without_asking_for_it(objects):
         one["metadata"]["name"] for one in objects.of("ServiceAccount") if one.get("automountServiceAccountToken", True)
     }
     assert given == {"recommender-workflow"}
+
+
+@pytest.mark.parametrize(("account", "needed"), [
+    ("recommender-submitter", (*needs.TEMPLATES, *needs.STARTING, *needs.FOLLOWING)),
+    ("recommender-deployer", (*needs.TEMPLATES, *needs.SCHEDULES)),
+])  # fmt: skip
+def test_an_account_may_do_what_our_own_commands_ask_for(objects, account, needed):
+    assert {(right.group, right.resource, "", right.verb) for right in needed} <= granted(objects)[account]
