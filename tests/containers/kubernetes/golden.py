@@ -23,13 +23,12 @@ class MissingToolError(Exception):
     """Nothing on this machine can render or judge, in one sentence."""
 
 
-def render(overlay: str) -> list[Object]:
-    """The objects of an overlay, in an order that does not depend on kustomize's version."""
-    done = subprocess.run(
-        [*kustomize(), str(TREE / "overlays" / overlay)], capture_output=True, text=True, timeout=60, check=False
-    )
+def render(overlay: str | Path) -> list[Object]:
+    """The objects of an overlay, ours or a folder's, in an order that does not depend on kustomize's version."""
+    folder = TREE / "overlays" / overlay
+    done = subprocess.run([*kustomize(), str(folder)], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{overlay} does not build: {done.stderr.strip()}")
+        raise RuntimeError(f"{folder} does not build: {done.stderr.strip()}")
     return sorted(yaml.safe_load_all(done.stdout), key=lambda one: (one["kind"], one["metadata"]["name"]))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from steps.clients.tf_serving import parse_slots
 from steps.runtime.settings import Settings
@@ -336,6 +338,21 @@ def test_everybody_may_ask_for_names(overlay, objects):
 def test_nothing_is_open_that_no_policy_opens(objects):
     spec = objects.named("NetworkPolicy", "default-deny")["spec"]
     assert spec == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+
+
+# --- another namespace ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", ["kind", "kind-volume", "openshift"])
+def test_an_overlay_of_ones_own_moves_everything_to_another_namespace(base, tmp_path, golden, every):
+    above = {"namespace": "shop", "resources": [os.path.relpath(TREE / "overlays" / base, tmp_path.resolve())]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(above))
+    moved = golden.render(tmp_path.resolve())
+    assert len(moved) == len(every[base])
+    for one in moved:
+        metadata = one["metadata"]
+        assert (metadata["name"] if one["kind"] == "Namespace" else metadata["namespace"]) == "shop"
+        assert {subject["namespace"] for subject in one.get("subjects", [])} <= {"shop"}
 
 
 # --- one store for all -----------------------------------------------------------------------------------------------
