@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sys
 import threading
@@ -24,6 +26,8 @@ PATIENCE = 20.0
 """Seconds after which a pod that waits for something else than its turn is worth a sentence."""
 LONGER = 60.0
 """The same for a pod that is only said to be made, and for a workflow that no controller has taken up."""
+ARGOS_OWN = re.compile(r"^time=\S+ level=(?:DEBUG|INFO) .*\bargo=true\b")
+"""What Argo's executor writes into the log of a step, and is no news; its warnings and errors are."""
 CAUSES = {
     "ErrImagePull": "image", "ImagePullBackOff": "image", "InvalidImageName": "image", "ErrImageNeverPull": "image",
     "CreateContainerConfigError": "config", "CreateContainerError": "container", "RunContainerError": "container",
@@ -40,8 +44,10 @@ def see_through(cluster: Cluster, name: str, template: str, console: Console) ->
     talking = threading.Lock()
 
     def say(pod: str, row: str) -> None:
-        with talking:  # nothing is printed between a question and its answer
-            console.print(f"{names.get(pod, pod)} | {row}", markup=False, highlight=False, soft_wrap=True)
+        text = readable(row)
+        if text:
+            with talking:  # nothing is printed between a question and its answer
+                console.print(f"{names.get(pod, pod)} | {text}", markup=False, highlight=False, soft_wrap=True)
 
     reader = threading.Thread(target=read_logs, args=(cluster, name, say, console), name="logs", daemon=True)
     reader.start()
@@ -166,7 +172,7 @@ class Notices:
         lines = [f"{label}: {one['name']}: {one.get('value', '')}" for one in inputs if one["name"] not in asked]
         for name in asked:
             lines += [
-                f"{label} waits for {name}: yes or no. To answer:",
+                f"{label} waits for {name}: yes or no; no answer in time, or resuming without one, is no. To answer:",
                 f"  argo node set {where} --node-field-selector displayName={label} --output-parameter {name}=yes",
                 f"  argo resume {where}",
             ]
@@ -193,6 +199,21 @@ def waits(one: Waiting) -> str:
             "slow": f"its pod has been in the making for {LONGER:.0f} s; kubectl describe pod tells why",
         }[CAUSES[one.reason]]
     )
+
+
+def readable(row: str) -> str:
+    """A line of a log for a person: our programs write JSON there, and Argo's executor writes among it."""
+    if ARGOS_OWN.search(row):
+        return ""
+    try:
+        found = json.loads(row)
+    except ValueError:
+        return row
+    if not isinstance(found, dict) or "message" not in found:
+        return row
+    level = str(found.get("level", "info"))
+    text = str(found["message"])
+    return "\n".join(filter(None, (text if level == "info" else f"{level}: {text}", str(found.get("exception", "")))))
 
 
 def read_logs(cluster: Cluster, name: str, say: contract.Say, console: Console) -> None:

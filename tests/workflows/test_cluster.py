@@ -67,6 +67,14 @@ def test_a_workflow_that_the_controller_has_not_seen_is_pending():
     assert tree.leaves() == []
 
 
+def test_a_step_that_is_not_retried_any_more_says_why_its_last_attempt_failed():
+    retry = states.PLAN | {"phase": "Failed", "message": "retryStrategy.expression evaluated to false"}
+    last = states.PLAN_1 | {"phase": "Failed", "message": "main: Error (exit code 2)"}
+    failed = states.state([states.ROOT, retry, states.PLAN_0, last], "Failed", finished=True)
+    [plan] = status.read(failed).leaves()
+    assert (plan.phase, plan.message, plan.attempts) == (Phase.FAILED, "main: Error (exit code 2)", 2)
+
+
 def test_compressed_nodes_are_read_and_unreadable_ones_do_not_matter():
     nodes = states.SUCCEEDED["status"]["nodes"]
     packed = base64.b64encode(gzip.compress(json.dumps(nodes).encode())).decode()

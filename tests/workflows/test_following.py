@@ -115,10 +115,24 @@ def test_a_question_is_said_once_with_what_it_is_about_and_how_to_answer(notices
     said = notices(0, seen, seen)
     assert said == [
         "approval: report: s3://r.html",
-        "approval waits for approved: yes or no. To answer:",
+        "approval waits for approved: yes or no; no answer in time, or resuming without one, is no. To answer:",
         "  argo node set wf -n shop --node-field-selector displayName=approval --output-parameter approved=yes",
         "  argo resume wf -n shop",
     ]
+
+
+@pytest.mark.parametrize(("row", "text"), [
+    ("epoch 1", "epoch 1"),
+    ('{"time": "x", "level": "info", "message": "version 1 is live"}', "version 1 is live"),
+    ('{"level": "warning", "message": "3 rows"}', "warning: 3 rows"),
+    ('{"level": "error", "message": "no", "exception": "Traceback"}', "error: no\nTraceback"),
+    ('{"loss": 1}', '{"loss": 1}'), ("[1]", "[1]"), ("{", "{"), ("3", "3"),
+    ('time=2026-11-22T01:15:34.954Z level=INFO msg="sub-process exited" argo=true error=<nil>', ""),
+    ('time=2026-11-22T01:15:34.954Z level=ERROR msg="no room" argo=true',
+     'time=2026-11-22T01:15:34.954Z level=ERROR msg="no room" argo=true'),
+])  # fmt: skip
+def test_a_log_is_shown_for_people(row, text):
+    assert following.readable(row) == text
 
 
 def test_a_pod_that_waits_for_argos_own_image_is_found_by_looking_at_the_pod(kubectl):

@@ -103,6 +103,14 @@ def test_a_time_to_approve_that_argo_does_not_read_or_would_not_outlive_is_refus
         check_parameters(build("retrain"), {"approve-within": value})
 
 
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_what_is_over_goes_after_a_while_and_a_failure_stays_longer(name):
+    spec = build(name)["spec"]
+    # The pods of what failed stay as long as their workflow, for their logs are nowhere else.
+    assert spec["podGC"] == {"strategy": "OnPodSuccess", "deleteDelayDuration": "600s"}
+    assert 0 < spec["ttlStrategy"]["secondsAfterSuccess"] < spec["ttlStrategy"]["secondsAfterFailure"] == 7 * 24 * 3600
+
+
 def test_publishing_is_under_one_mutex_in_every_workflow_that_publishes():
     publishers = [
         template

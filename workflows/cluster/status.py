@@ -97,7 +97,11 @@ def node(raw: Mapping[str, Any], workflow: str, found: Mapping[str, Mapping[str,
     if one.path == "onExit" or raw["name"] == f"{workflow}.onExit":
         one.name = "onExit"
     if raw.get("type") == "Retry":
-        one.attempts = len([child for child in raw.get("children", []) if child in found])
+        tries = [found[child] for child in raw.get("children", []) if child in found]
+        one.attempts = len(tries)
+        if one.phase.bad and tries:
+            # Of itself it only says that there are no more retries, and not why the last one failed.
+            one.message = tries[-1].get("message") or one.message
     elif raw.get("type") == "Pod":
         one.attempts = 1
     began, ended = seconds(raw.get("startedAt")), seconds(raw.get("finishedAt"))
