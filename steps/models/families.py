@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 FAMILIES = {
     "popularity": ("steps.models.popularity", "Popularity"),
     "als": ("steps.models.als", "ALS"),
+    "deep_cf": ("steps.models.deep_cf", "DeepCF"),
+    "sequence": ("steps.models.sequence", "Sequence"),
+    "two_tower": ("steps.models.two_tower", "TwoTower"),
 }
 
 

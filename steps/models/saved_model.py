@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from steps.models.deep_cf import Dense
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.item_to_item import ItemToItem
 from steps.models.quiet_tensorflow import tf
 from steps.models.scorer import Scorer
+from steps.models.sequence import NextItem
 from steps.models.signature import (
     ITEMS,
     KNOWN,
@@ -27,6 +29,7 @@ from steps.models.signature import (
     USERS,
     K,
 )
+from steps.models.two_stage import TwoStage, rating
 
 
 def export(scorer: Scorer, seen: sp.csr_matrix, folder: Path) -> None:
@@ -77,7 +80,75 @@ class ItemToItemGraph(tf.Module):  # type: ignore[misc]
         return tf.gather_nd(self.personal(distinct), tf.stack([tf.cast(place, tf.int64), items], axis=1))
 
 
-GRAPHS: dict[type[Scorer], Callable[[Any], Any]] = {Factors: FactorGraph, ItemToItem: ItemToItemGraph}
+class TwoStageGraph(tf.Module):  # type: ignore[misc]
+    """Retrieves by the product of two vectors, and ranks what it retrieved by a small network."""
+
+    def __init__(self, scorer: TwoStage) -> None:
+        super().__init__(name="two_stage")
+        self.stages = scorer.stages
+        self.queries, self.candidates = constant(scorer.queries), constant(scorer.candidates)
+        self.offset = constant(scorer.offset)
+        self.head = {name: constant(array) for name, array in scorer.head.items()}
+
+    def personal(self, users: Any) -> Any:
+        """Both stages for every item, one user after the other: all pairs at once would fill the memory."""
+        second = tf.map_fn(lambda query: self._rating(query[None], self.candidates), tf.gather(self.queries, users))
+        return self.first(users) + self.stages.ranking * second
+
+    def first(self, users: Any) -> Any:
+        width = self.stages.width
+        query = tf.gather(self.queries, users)[:, :width]
+        return self.stages.product * (tf.matmul(query, self.candidates[:, :width], transpose_b=True) + self.offset)
+
+    def pairs(self, users: Any, items: Any) -> Any:
+        query, candidate = tf.gather(self.queries, users), tf.gather(self.candidates, items)
+        width = self.stages.width
+        first = tf.reduce_sum(query[:, :width] * candidate[:, :width], axis=1) + tf.gather(self.offset, items)
+        return self.stages.product * first + self.stages.ranking * self._rating(query, candidate)
+
+    def ranked(self, users: Any, known: Any, values: Any, places: Any) -> tuple[Any, Any]:
+        """What was retrieved in the order of both stages."""
+        query = tf.gather(self.queries, users)[:, None, :]
+        second = self.stages.ranking * self._rating(query, tf.gather(self.candidates, places))
+        values = tf.where(known[:, None] & (values > LOWEST), values + second, values)
+        order = tf.argsort(values, axis=1, direction="DESCENDING", stable=True)
+        return tf.gather(values, order, batch_dims=1), tf.gather(places, order, batch_dims=1)
+
+    def _rating(self, query: Any, candidate: Any) -> Any:
+        return rating(tf.experimental.numpy, self.head, query, candidate)
+
+
+class DenseGraph(tf.Module):  # type: ignore[misc]
+    """Adds the product of two embeddings to a hidden layer over both."""
+
+    def __init__(self, scorer: Dense) -> None:
+        super().__init__(name="dense")
+        self.user_factors, self.item_factors = constant(scorer.user_factors), constant(scorer.item_factors)
+        self.user_hidden, self.item_hidden = constant(scorer.user_hidden), constant(scorer.item_hidden)
+        self.bias, self.out = constant(scorer.bias), constant(scorer.out)
+
+    def personal(self, users: Any) -> Any:
+        products = tf.matmul(tf.gather(self.user_factors, users), self.item_factors, transpose_b=True)
+        # One user after the other: a hidden layer for every pair at once would fill the memory.
+        dense = tf.map_fn(
+            lambda hidden: tf.linalg.matvec(tf.nn.relu(hidden + self.item_hidden), self.out),
+            tf.gather(self.user_hidden, users),
+        )
+        return products + self.bias + dense
+
+    def pairs(self, users: Any, items: Any) -> Any:
+        user, item = tf.gather(self.user_factors, users), tf.gather(self.item_factors, items)
+        hidden = tf.nn.relu(tf.gather(self.user_hidden, users) + tf.gather(self.item_hidden, items))
+        return tf.reduce_sum(user * item, axis=1) + tf.gather(self.bias, items) + tf.linalg.matvec(hidden, self.out)
+
+
+GRAPHS: dict[type[Scorer], Callable[[Any], Any]] = {
+    Factors: FactorGraph,
+    ItemToItem: ItemToItemGraph,
+    NextItem: FactorGraph,
+    TwoStage: TwoStageGraph,
+    Dense: DenseGraph,
+}
 """How each kind of scorer is told to TensorFlow: `personal` and `pairs`, of codes that are in the tables."""
 
 
@@ -95,6 +166,7 @@ class Served(tf.Module):  # type: ignore[misc]
         self.seen = Rows(seen)
         self.number_of_items = len(scorer.items)
         self.scores = GRAPHS[type(scorer)](scorer)
+        self.two_stages = isinstance(scorer, TwoStage) and scorer.stages.both
 
     @tf.function(  # type: ignore[untyped-decorator]
         input_signature=[tf.TensorSpec([None], tf.string, USERS), tf.TensorSpec([None], tf.string, PRODUCTS)]
@@ -111,10 +183,16 @@ class Served(tf.Module):  # type: ignore[misc]
     )
     def recommend(self, users: Any, k: Any) -> dict[str, Any]:
         user, known = self._look_up(users)
-        scores = tf.where(known[:, None], self.scores.personal(user), self.popularity[None, :])
+        personal = self.scores.first(user) if self.two_stages else self.scores.personal(user)
+        scores = tf.where(known[:, None], personal, self.popularity[None, :])
         scores = self._hide_seen(scores, user, self.user_codes.lookup(users) != UNKNOWN)
         width = tf.minimum(k, self.number_of_items)
-        values, places = tf.math.top_k(scores, width)
+        if self.two_stages:
+            retrieved = tf.minimum(tf.maximum(k, self.scores.stages.retrieved), self.number_of_items)
+            values, places = self.scores.ranked(user, known, *tf.math.top_k(scores, retrieved))
+            values, places = values[:, :width], places[:, :width]
+        else:
+            values, places = tf.math.top_k(scores, width)
         missing = [[0, 0], [0, k - width]]
         values = tf.pad(values, missing, constant_values=LOWEST)
         places = tf.where(values > LOWEST, tf.pad(places, missing), self.number_of_items)

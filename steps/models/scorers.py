@@ -12,6 +12,9 @@ from steps.models.scorer import Scorer, Shared, about
 KINDS = {
     "factors": ("steps.models.factors", "Factors"),
     "item_to_item": ("steps.models.item_to_item", "ItemToItem"),
+    "dense": ("steps.models.deep_cf", "Dense"),
+    "two_stage": ("steps.models.two_stage", "TwoStage"),
+    "next_item": ("steps.models.sequence", "NextItem"),
 }
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "containers" / "requirements"
 
 # Imported in a function of code that other programs share, and reached by none but `train`.
-ONLY_TRAIN_REACHES = {"tensorflow-cpu", "implicit", "threadpoolctl"}
+ONLY_TRAIN_REACHES = {"tensorflow-cpu", "keras", "keras-rs", "implicit", "threadpoolctl"}
 # Needed by a library at run time, without an import of ours.
 IMPORTED_BY_OTHERS = {"connectorx", "pyarrow", "rich"}
 DISTRIBUTIONS = {"tensorflow": "tensorflow-cpu"}

@@ -18,7 +18,14 @@ from steps.models.scorer import rows_of
 from steps.models.signature import LOWEST
 from steps.runtime.errors import CheckFailedError
 
-SMALL = "als.factors=8,als.iterations=10,als.regularization=0.1"
+SMALL = ",".join(
+    [
+        "als.factors=8,als.iterations=10,als.regularization=0.1",
+        "deep_cf.factors=8,deep_cf.hidden=8,deep_cf.epochs=2",
+        "sequence.factors=8,sequence.blocks=1,sequence.epochs=2",
+        "two_tower.factors=8,two_tower.hidden=8,two_tower.epochs=2",
+    ]
+)
 FACTORED = ["als", "popularity"]
 
 
