@@ -35,10 +35,10 @@ def parser() -> Parser:
     flags = Parser(
         prog="evaluate",
         description=__doc__ or "",
-        epilog="example: RUN=first python -m steps.evaluate --snapshot s-0123456789abcdef --models popularity,als",
+        epilog="example: RUN=first python -m steps.evaluate --snapshot s-0123456789abcdef",
     )
     flags.add_argument("--snapshot", required=True, help="the snapshot that the candidates were trained on")
-    flags.add_argument("--models", default="popularity,als", help="the candidates of $RUN (default: %(default)s)")
+    flags.add_argument("--models", default="", help="which candidates of $RUN, such as popularity,als (default: all)")
     flags.add_argument("--metric", default="ndcg@10", help="what decides (default: %(default)s)")
     flags.add_argument(
         "--tolerance", default="0.01", help="the share by which a candidate may be below the live model (default: 0.01)"
@@ -55,11 +55,11 @@ def parser() -> Parser:
 def run(step: Step) -> None:
     flags, store = step.flags, open_store(step.settings)
     run_name = names.require_run(step.settings.run)
-    models = families.parse_names(flags.models or "popularity,als")
+    models = families.parse_names(flags.models) if flags.models else []
     rules = read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
     most = whole_number("--max-users", flags.max_users or "50000", low=1)
     seed = whole_number("--seed", flags.seed or "7")
-    found = {name: candidate.read(store.models, names.candidate(run_name, name)) for name in models}
+    found = {one.model: one for one in candidates(store, run_name, models)}
     for one in found.values():
         if one.snapshot != flags.snapshot:
             raise UsageError(f"{one.path} was trained on {one.snapshot}, not on {flags.snapshot}")
@@ -74,6 +74,16 @@ def run(step: Step) -> None:
     step.output("metrics", {name: one["metrics"] for name, one in everybody(judged).items()})
     step.output("report", store.models.address(f"{judged.winner}/report.html"))
     step.output("sample", judged.sample)
+
+
+def candidates(store: Store, run_name: str, models: list[str]) -> list[candidate.Candidate]:
+    """Those that were named, each of which must be there; else all that the run has."""
+    if models:
+        return [candidate.read(store.models, names.candidate(run_name, name)) for name in models]
+    found = candidate.of_run(store.models, run_name)
+    if not found:
+        raise UsageError(f"run {run_name!r} has no candidates in {store.models.address()}: train comes before evaluate")
+    return found
 
 
 def everybody(judged: Verdict) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from steps.clients.object_store import Bucket, open_store
 from steps.models import families
 from steps.models.rules import read_rules
 from steps.runtime.errors import UsageError
-from steps.runtime.flags import whole_number, yes_or_no
+from steps.runtime.flags import number, whole_number, yes_or_no
 from steps.runtime.program import Parser, Step, main
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,13 @@ def parser() -> Parser:
         epilog="example: python -m steps.plan --snapshot s-0123456789abcdef --models popularity,als",
     )
     flags.add_argument("--snapshot", required=True, help="the snapshot to train on, as data_publish printed it")
-    flags.add_argument("--models", default="popularity,als", help="the families to train (default: %(default)s)")
+    flags.add_argument("--models", default=families.DEFAULT, help="what to train (default: %(default)s)")
     flags.add_argument("--set", default="", metavar="MODEL.NAME=VALUE,…", help="settings, such as als.factors=64")
     flags.add_argument("--metric", default="ndcg@10", help="what evaluate will judge by (default: %(default)s)")
     flags.add_argument("--tolerance", default="0.01", help="what evaluate will forgive (default: %(default)s)")
     flags.add_argument("--min-metric", default="", help="what evaluate will demand, such as recall@10=0.05")
+    flags.add_argument("--trials", default="1", help="how many settings each model tries (default: %(default)s)")
+    flags.add_argument("--budget", default="", help="seconds after which a model tries nothing more (default: any)")
     flags.add_argument("--seed", default="7", help="the seed of training (default: %(default)s)")
     flags.add_argument("--again", default="false", help="true trains although nothing has changed (default: false)")
     return flags
@@ -38,25 +40,38 @@ def parser() -> Parser:
 def run(step: Step) -> None:
     flags = step.flags
     store = open_store(step.settings)
-    names = families.parse_names(flags.models or "popularity,als")
+    names = families.parse_names(flags.models or families.DEFAULT)
     families.check_settings(names, flags.set)
     read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
     whole_number("--seed", flags.seed or "7")
+    whole_number("--trials", flags.trials or "1", low=1)
+    number("--budget", flags.budget or "0", 0, 1e9)
     again = yes_or_no("--again", flags.again or "false")
     if not dataset.exists(store, flags.snapshot):
         raise UsageError(f"there is no snapshot {flags.snapshot!r} in {store.data.address()}")
 
     wanted = fingerprint(
         flags.snapshot, sorted(names), flags.set, flags.metric, flags.tolerance, flags.min_metric, flags.seed,
-        step.settings.source_revision,
+        flags.trials, flags.budget, step.settings.source_revision,
     )  # fmt: skip
     known = "" if again else already_judged(store.models, wanted)
-    reason = known or f"{', '.join(names)} on {flags.snapshot}"
+    able, unfit = fit_for(names, flags.set, dataset.counts(store, flags.snapshot)["bought_items"])
+    reason = known or "; ".join([f"{', '.join(able)} on {flags.snapshot}", *unfit])
     log.info("%s: %s", "nothing to train" if known else "to train", reason)
     step.output("train", "false" if known else "true")
-    step.output("models", [] if known else names)
+    step.output("models", [] if known else able)
     step.output("fingerprint", wanted)
     step.output("reason", reason)
+
+
+def fit_for(names: list[str], settings: str, items: int) -> tuple[list[str], list[str]]:
+    """The families that can learn from so many items, and of the others why not. A blend is not trained."""
+    why = {name: families.make(name, settings).unfit(items) for name in names if name != families.BLEND}
+    able = [name for name, reason in why.items() if not reason]
+    unfit = [reason for reason in why.values() if reason]
+    if not able:
+        raise UsageError(f"nothing is left to train: {'; '.join(unfit)}")
+    return able, unfit
 
 
 def fingerprint(*parts: object) -> str:

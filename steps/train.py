@@ -6,63 +6,100 @@ import logging
 import sys
 import tempfile
 import time
-from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steps.artifacts import candidate, names, records
-from steps.clients.object_store import open_store
+from steps.clients.object_store import Bucket, ObjectExistsError, open_store
 from steps.models import families
+from steps.models.rules import parse_metric
 from steps.runtime.errors import BadDataError, UsageError
-from steps.runtime.flags import whole_number
+from steps.runtime.flags import number, whole_number
 from steps.runtime.program import Parser, Step, main, peak_memory
 from steps.runtime.progress import progress
 
 if TYPE_CHECKING:
-    from steps.artifacts.dataset import Dataset
-    from steps.models.recommender import Recommender
+    from steps.models.choosing import Choice, Trial, Validation
+    from steps.models.recommender import Recommender, Report
 
 log = logging.getLogger(__name__)
 
-LIBRARIES = ("numpy", "scipy", "implicit", "tensorflow", "tensorflow-cpu")
-EXPECTED_USERS = 16
-EXPECTED_ITEMS = 10
-STRANGER = "a user that nobody knows"
+MOST_TRIALS = 10_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the flags ask for, checked."""
+
+    model: Recommender
+    given: Sequence[str]
+    """The settings that somebody set: they are not chosen."""
+    seed: int
+    metric: str
+    k: int
+    trials: int
+    budget: float
 
 
 def parser() -> Parser:
     flags = Parser(
         prog="train",
         description=__doc__ or "",
-        epilog="example: RUN=first python -m steps.train --snapshot s-0123456789abcdef --model als",
+        epilog="examples: RUN=first python -m steps.train --snapshot s-0123456789abcdef --model als\n"
+        "          RUN=first python -m steps.train --snapshot s-0123456789abcdef --model als --trials 20 --budget 600",
     )
     flags.add_argument("--snapshot", required=True, help="the snapshot to train on, as data_publish printed it")
     flags.add_argument("--model", required=True, help=f"the family: {', '.join(sorted(families.FAMILIES))}")
     flags.add_argument("--set", default="", metavar="MODEL.NAME=VALUE,…", help="settings, such as als.factors=64")
     flags.add_argument("--seed", default="7", help="the same seed gives the same model (default: %(default)s)")
+    flags.add_argument(
+        "--trials", default="1", help="how many settings are tried on the validation split (default: %(default)s)"
+    )
+    flags.add_argument("--budget", default="", metavar="SECONDS", help="begin no trial after so long (default: any)")
+    flags.add_argument("--metric", default="ndcg@10", help="by what settings are chosen (default: %(default)s)")
     return flags
 
 
 def run(step: Step) -> None:
     flags, store = step.flags, open_store(step.settings)
     path = names.candidate(names.require_run(step.settings.run), flags.model)
-    model = families.make(flags.model, flags.set)
-    seed = whole_number("--seed", flags.seed or "7")
+    wanted = read_flags(step)
 
     made = candidate.find(store.models, path)
     if made is None:
-        made = train(step, model, seed)
-    elif (made.snapshot, made.settings, made.seed) != (flags.snapshot, asdict(model.settings), seed):
+        made = train(step, wanted)
+    elif not same(made, flags.snapshot, wanted):
         raise UsageError(f"{path} exists with other settings, and candidates never change: name another RUN")
     chosen = "".join(f", {name} {value}" for name, value in made.settings.items())
-    log.info("%s: trained in %.1f s%s", made.path, made.seconds, chosen)
+    tried = f", the best of {len(made.search)} tried" if len(made.search) > 1 else ""
+    log.info("%s: trained in %.1f s%s%s", made.path, made.seconds, chosen, tried)
     step.output("candidate", made.path)
 
 
-def train(step: Step, model: Recommender, seed: int) -> candidate.Candidate:
-    from steps.artifacts import dataset
+def read_flags(step: Step) -> Wanted:
+    flags = step.flags
+    return Wanted(
+        families.make(flags.model, flags.set),
+        list(families.settings_of(flags.model, flags.set)),
+        whole_number("--seed", flags.seed or "7"),
+        *parse_metric(flags.metric or "ndcg@10"),
+        whole_number("--trials", flags.trials or "1", low=1, high=MOST_TRIALS),
+        number("--budget", flags.budget or "0", 0, 1e9),
+    )
+
+
+def same(made: candidate.Candidate, snapshot: str, wanted: Wanted) -> bool:
+    """Whether a candidate is what would be made now: what was chosen by trials does not count."""
+    given = {name: getattr(wanted.model.settings, name) for name in wanted.given}
+    return (made.snapshot, made.seed) == (snapshot, wanted.seed) and given.items() <= made.settings.items()
+
+
+def train(step: Step, wanted: Wanted) -> candidate.Candidate:
+    from steps.artifacts import dataset, making
     from steps.artifacts.dataset import Split
+    from steps.models.blend import Lists
 
     store, started = open_store(step.settings), time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
@@ -71,60 +108,74 @@ def train(step: Step, model: Recommender, seed: int) -> candidate.Candidate:
         learnt = data.interactions(Split.TRAIN, Split.VALIDATION)
         if learnt.matrix.nnz == 0:
             raise BadDataError(f"snapshot {data.id} has no purchases to train on")
+        validation = making.validation(data, wanted.metric, wanted.k, wanted.seed)
+        with progress(f"choosing {wanted.model.name}", 1) as bar:
+            chosen = choose(store.models, step.settings.run, wanted, validation, bar.at)
+        model = chosen.model
         with progress(f"training {model.name}", 1) as bar:
-            model.fit(learnt, seed, bar.at)
-        fitted = time.perf_counter() - started
+            fitting = time.perf_counter()
+            model.fit(learnt, wanted.seed, bar.at)
+            fitted = time.perf_counter() - fitting
         # What is served leaves out everything that was bought, in the test split too.
         folder = Path(scratch) / "candidate"
         model.export(folder, data.seen)
+        if validation and chosen.scorer:
+            Lists.of(chosen.scorer, validation.held).save(folder / names.VALIDATION)
+        reached = {f"validation {wanted.metric}@{wanted.k}": one.value for one in best(chosen.trials)}
         manifest = candidate.Candidate(
             run=step.settings.run,
             model=model.name,
             snapshot=data.id,
             settings=asdict(model.settings),
-            seed=seed,
-            metrics={"purchases": float(learnt.matrix.nnz), "fit_seconds": round(fitted, 3)},
-            expected=expected_answers(model, data),
-            libraries=library_versions(),
+            seed=wanted.seed,
+            metrics={"purchases": float(learnt.matrix.nnz), "fit_seconds": round(fitted, 3), **reached},
+            expected=making.expected_answers(model.scorer, data),
+            libraries=making.library_versions(),
             source_revision=step.settings.source_revision,
             seconds=round(time.perf_counter() - started, 3),
             peak_memory=peak_memory(),
             created=records.now(),
+            search=[asdict(trial) for trial in chosen.trials],
         )
         return candidate.write(store.models, manifest, folder)
 
 
-def expected_answers(model: Recommender, data: Dataset) -> list[dict[str, object]]:
-    """What the model answers here and now for users with many and with few purchases, and for a stranger."""
-    import numpy as np
+def choose(models: Bucket, run: str, wanted: Wanted, validation: Validation | None, report: Report) -> Choice:
+    """The settings to train with; every trial is kept in the store, so that a killed search goes on where it was."""
+    from steps.models import choosing
 
-    from steps.models.ids import UNKNOWN
-    from steps.models.recommender import NOBODY
-    from steps.models.scorer import rows_of
+    prefix = names.trials(run, wanted.model.name)
 
-    by_activity = np.argsort(-np.diff(data.seen.indptr), kind="stable")
-    chosen = by_activity[np.unique(np.linspace(0, len(by_activity) - 1, EXPECTED_USERS).astype(int))]
-    codes = np.append(chosen, UNKNOWN).astype(np.int32)
-    found = model.recommend(codes, min(EXPECTED_ITEMS, len(data.items)), rows_of(data.seen, codes))
-    return [
-        {
-            "user": STRANGER if code == UNKNOWN else data.users[int(code)],
-            "items": ["" if item == NOBODY else data.items[int(item)] for item in items],
-            "scores": [float(score) for score in scores],
-            "known": bool(known),
-        }
-        for code, items, scores, known in zip(codes, found.items, found.scores, found.known, strict=True)
-    ]
-
-
-def library_versions() -> dict[str, str]:
-    found = {"python": sys.version.split()[0]}
-    for library in LIBRARIES:
+    def record(trial: Trial) -> None:
+        log.info("trial %d: %s %.4f in %.1f s", trial.number, trial.state, trial.value, trial.seconds)
         try:
-            found[library] = version(library)
-        except PackageNotFoundError:  # one of the two distributions of TensorFlow
-            continue
+            models.create(f"{prefix}{trial.number:05d}.json", records.encode(trial))
+        except ObjectExistsError:
+            log.warning("trial %d was recorded by another process meanwhile; both go on", trial.number)
+
+    limits = choosing.Limits(wanted.trials, wanted.budget)
+    known = known_trials(models, prefix, wanted)
+    return choosing.choose(wanted.model, wanted.given, validation, wanted.seed, limits, known, record, report)
+
+
+def known_trials(models: Bucket, prefix: str, wanted: Wanted) -> list[Trial]:
+    """What an interrupted search of this run has tried, up to the first gap."""
+    from steps.models.choosing import Trial
+
+    keys = sorted(entry.key for entry in models.list(prefix))
+    found = [records.read(models, key, Trial) for key in keys]
+    for place, trial in enumerate(found):
+        given = {name: getattr(wanted.model.settings, name) for name in wanted.given}
+        if not given.items() <= trial.settings.items():
+            raise UsageError(f"{models.address(prefix)} holds trials with other settings: name another RUN")
+        if trial.number != place:
+            return found[:place]
     return found
+
+
+def best(trials: Sequence[Trial]) -> list[Trial]:
+    """The best trial that came to its end, if one did."""
+    return sorted((one for one in trials if one.state == "complete"), key=lambda one: -one.value)[:1]
 
 
 if __name__ == "__main__":

@@ -31,8 +31,11 @@ PARAMETERS = [
     Parameter(name="query", value="", description="the SQL query, where the source is a database"),
     Parameter(name="split", value="auto", description="what is held out: auto, time, last:N, random:SHARE"),
     Parameter(name="max-rejects", value="0.01", description="share of bad rows that is still accepted"),
-    Parameter(name="models", value="popularity,als", description="models to train, separated by commas"),
+    Parameter(name="models", value="", description="models to train, separated by commas; blend combines the best "
+              "of them (default: popularity,als,ease,item_knn,blend)"),
     Parameter(name="set", value="", description="settings of models: als.factors=64,als.iterations=10"),
+    Parameter(name="trials", value="1", description="settings that each model tries on the validation split"),
+    Parameter(name="budget", value="", description="seconds after which a model tries nothing more"),
     Parameter(name="metric", value="ndcg@10", description="the metric that decides"),
     Parameter(name="tolerance", value="0.01", description="share by which it may be worse than the live model"),
     Parameter(name="min-metric", value="", description="a floor instead of that comparison: recall@10=0.05"),
@@ -56,7 +59,9 @@ def retrain() -> WorkflowTemplate:
         deadline=6 * HOUR + APPROVE_WITHIN,
     ) as template:
         source_flags = ["source", "columns", "event-weights", "query", "split", "max-rejects", "seed"]
-        plan_flags = ["models", "set", "metric", "tolerance", "min-metric", "seed", "again"]
+        plan_flags = ["models", "set", "trials", "budget", "metric", "tolerance", "min-metric", "seed", "again"]
+        train_flags = ["set", "trials", "budget", "metric", "seed"]
+        blend_flags = ["models", "metric", "seed"]
         gate_flags = ["metric", "tolerance", "min-metric", "max-users", "seed"]
 
         data_publish = step(
@@ -70,12 +75,13 @@ def retrain() -> WorkflowTemplate:
             "plan", size=SMALL, flags=["snapshot", *plan_flags], outputs=["train", "models", "reason", "fingerprint"]
         )
         train = step(
-            "train", size=LARGE, flags=["snapshot", "model", "set", "seed"], outputs=["candidate"], deadline=4 * HOUR
+            "train", size=LARGE, flags=["snapshot", "model", *train_flags], outputs=["candidate"], deadline=4 * HOUR
         )
+        blend = step("blend", size=LARGE, flags=["snapshot", *blend_flags], outputs=["candidate"])
         evaluate = step(
             "evaluate",
             size=LARGE,
-            flags=["snapshot", "models", "fingerprint", *gate_flags],
+            flags=["snapshot", "fingerprint", *gate_flags],
             outputs=["promote", "reason", "winner", "metrics", "report"],
             optional_outputs={"sample": "[]"},
         )
@@ -94,22 +100,22 @@ def retrain() -> WorkflowTemplate:
             published = Task(name="data-publish", template=data_publish, arguments=given(*source_flags))
             snapshot = {"snapshot": published.get_parameter("snapshot")}
             planned = Task(name="plan", template=plan, arguments={**snapshot, **given(*plan_flags)})
-            # Both tasks ask the plan: a fan-out whose items were all skipped counts as succeeded (Argo 3.3) or as
+            # All three tasks ask the plan: a fan-out whose items were all skipped counts as succeeded (Argo 3.3) or as
             # skipped (4.1), so "train.Succeeded" alone would let evaluate start with nothing to evaluate.
             worth_it = f"{planned.get_parameter('train')} == true"
             trained = Task(
                 name="train",
                 template=train,
-                arguments={**snapshot, "model": "{{item}}", **given("set", "seed")},
+                arguments={**snapshot, "model": "{{item}}", **given(*train_flags)},
                 with_param=planned.get_parameter("models"),
                 when=worth_it,
             )
+            blended = Task(name="blend", template=blend, arguments={**snapshot, **given(*blend_flags)}, when=worth_it)
             evaluated = Task(
                 name="evaluate",
                 template=evaluate,
                 arguments={
                     **snapshot,
-                    "models": planned.get_parameter("models"),
                     "fingerprint": planned.get_parameter("fingerprint"),
                     **given(*gate_flags),
                 },
@@ -142,5 +148,6 @@ def retrain() -> WorkflowTemplate:
             with Task.set_next_defaults(on=TaskResult.succeeded):
                 published >> planned
                 planned >> trained
-                trained >> evaluated
+                trained >> blended
+                blended >> evaluated
     return template

@@ -37,6 +37,8 @@ class Candidate:
     created: str
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of each file its sha256 and size."""
+    search: list[dict[str, Any]] = field(default_factory=list)
+    """What was tried on the validation split, in its order."""
 
     @property
     def path(self) -> str:
@@ -81,6 +83,14 @@ def write(models: Bucket, candidate: Candidate, folder: Path) -> Candidate:
     except ObjectExistsError:
         return read(models, candidate.path)
     return whole
+
+
+def of_run(models: Bucket, run: str) -> list[Candidate]:
+    """The whole candidates of a run, by their names."""
+    prefix = names.candidates(run)
+    found = sorted({entry.key.removeprefix(prefix).partition("/")[0] for entry in models.list(prefix)})
+    whole = (find(models, names.candidate(run, model)) for model in found)
+    return [one for one in whole if one is not None]
 
 
 def scorer(models: Bucket, candidate: Candidate, cache: Path) -> tuple[Scorer, sp.csr_matrix]:

@@ -178,6 +178,12 @@ def _used_again(bucket: Bucket, snapshot: str) -> dict[str, Any] | None:
     return manifest
 
 
+def counts(store: Store, snapshot: str) -> dict[str, int]:
+    """How many of everything a snapshot has, from its manifest alone."""
+    found: dict[str, int] = _manifest(store.data, snapshot)["counts"]
+    return found
+
+
 def load(store: Store, snapshot: str, cache: Path) -> Dataset:
     """Reads a snapshot through a local folder, which later loads use again; every checksum must hold."""
     import polars as pl

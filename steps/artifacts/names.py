@@ -9,12 +9,23 @@ from steps.runtime.settings import NAME
 
 MANIFEST = "manifest.json"
 SAVED_MODEL = "saved_model"
+VALIDATION = "validation"
+"""Where in a candidate lies what a blend is judged by."""
 ARRAYS = ("scorer", "factors")
 """Where in a candidate the arrays may lie that answer without TensorFlow; dot products have a folder of their own."""
 
 
 def candidate(run: str, model: str) -> str:
     return f"candidates/{run}/{model}"
+
+
+def candidates(run: str) -> str:
+    return f"candidates/{run}/"
+
+
+def trials(run: str, model: str) -> str:
+    """Where a search keeps what it has tried, one object a trial."""
+    return f"{candidate(run, model)}/search/"
 
 
 def parse_candidate(path: str) -> tuple[str, str]:

@@ -1,27 +1,45 @@
-"""Alternating least squares on purchase counts, by the `implicit` library."""
+"""Alternating least squares on purchase counts (Hu et al., 2008), as strong as deep models (Rendle et al., 2022)."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 
 from steps.models.factor_model import FactorModel
-from steps.models.factors import FoldIn
+from steps.models.factors import Factors, FoldIn
 from steps.models.interactions import Interactions
+from steps.models.least_squares import solve_side
 from steps.models.recommender import Floats, Report
-from steps.runtime.errors import UsageError
+from steps.models.scorer_model import shared
+from steps.runtime.errors import CheckFailedError, UsageError
+
+DAY = 24 * 3600 * 1_000_000
+"""In microseconds."""
+START = 0.1
+"""How far from zero the first vectors are, all entries of one together."""
 
 
 @dataclass(frozen=True)
 class ALSSettings:
-    """Hyper-parameters of Hu, Koren and Volinsky's implicit feedback model."""
+    """With `unobserved` 1 and `exponent` 0 it is the model that `implicit` has."""
 
     factors: int = 64
-    regularization: float = 10.0
+    regularization: float = 9.0
     alpha: float = 1.0
-    """How much more a purchase counts than its absence."""
+    """How much a purchase counts."""
+    unobserved: float = 0.3
+    """How much a pair counts that never met."""
+    exponent: float = 0.0
+    """The regularisation of a vector grows with this power of how much is known of it; 0 is the same for all."""
+    repeats: float = 0.0
+    """How much another purchase of the same item adds: 0 nothing, 1 as much as the first."""
+    half_life: float = 0.0
+    """Days after which a purchase counts half; 0 for never."""
     iterations: int = 15
 
     def __post_init__(self) -> None:
@@ -29,10 +47,11 @@ class ALSSettings:
             raise UsageError(f"als.factors is {self.factors}: 1 to 2048 are allowed")
         if not 1 <= self.iterations <= 1000:
             raise UsageError(f"als.iterations is {self.iterations}: 1 to 1000 are allowed")
-        if not self.regularization >= 0:
-            raise UsageError(f"als.regularization is {self.regularization}: it must not be negative")
         if not self.alpha > 0:
             raise UsageError(f"als.alpha is {self.alpha}: it must be above zero")
+        for name in ("regularization", "unobserved", "exponent", "repeats", "half_life"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"als.{name} is {getattr(self, name)}: it must not be negative")
 
 
 class ALS(FactorModel):
@@ -40,30 +59,71 @@ class ALS(FactorModel):
 
     name = "als"
     settings_type = ALSSettings
+    partial: Callable[[], Factors] | None = None
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, tuple[Any, ...]]:
+        return {
+            "factors": (32, 64, 96, 128),
+            "regularization": ("log", 0.1, 50.0),
+            "unobserved": ("log", 0.01, 1.0),
+            "exponent": ("even", 0.0, 1.0),
+        }
 
     def vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
-        from implicit.cpu.als import AlternatingLeastSquares
         from threadpoolctl import threadpool_limits
 
         settings: ALSSettings = self.settings
-        # Threads of BLAS inside the threads of the solver cost up to seven times the time.
+        weights = confidence(interactions, settings)
+        transposed = sp.csr_matrix(weights.T)
+        users, items = first_vectors(weights.shape, settings.factors, seed)
+        how, workers = self.fold_in(), os.cpu_count() or 1
+        self.partial = lambda: Factors(shared(interactions), users, items, how)
+        # Threads of BLAS inside the workers' own cost up to seven times the time.
         with threadpool_limits(1, "blas"):
-            model = AlternatingLeastSquares(
-                factors=settings.factors,
-                regularization=settings.regularization,
-                alpha=settings.alpha,
-                iterations=settings.iterations,
-                dtype=np.float32,
-                calculate_training_loss=False,
-                num_threads=os.cpu_count() or 1,
-                random_state=seed,
-            )
-            model.fit(
-                interactions.matrix,
-                show_progress=False,
-                callback=lambda done, seconds, loss: report(done + 1, settings.iterations),
-            )
-        return np.asarray(model.user_factors, np.float32), np.asarray(model.item_factors, np.float32)
+            for done in range(settings.iterations):
+                try:
+                    solve_side(users, items, weights, how, workers)
+                    solve_side(items, users, transposed, how, workers)
+                except np.linalg.LinAlgError as error:
+                    raise CheckFailedError("als: a vector is not determined; try more regularization") from error
+                report(done + 1, settings.iterations)
+        return users, items
 
     def fold_in(self) -> FoldIn:
-        return FoldIn(self.settings.alpha, 1.0, self.settings.regularization)
+        settings: ALSSettings = self.settings
+        return FoldIn(settings.alpha, settings.unobserved, settings.regularization, settings.exponent)
+
+
+def confidence(interactions: Interactions, settings: ALSSettings) -> sp.csr_matrix:
+    """How sure each pair is that met: by its weight, how often, and how long ago. Dislikes stay below zero."""
+    matrix = interactions.matrix
+    strength = np.abs(matrix.data)
+    sure = np.where(strength > 1, 1 + settings.repeats * (strength - 1), strength)
+    if settings.half_life:
+        sure = sure * decay(interactions, settings.half_life)
+    data = (settings.alpha * np.sign(matrix.data) * sure).astype(np.float32)
+    return sp.csr_matrix((data, matrix.indices, matrix.indptr), matrix.shape)
+
+
+def decay(interactions: Interactions, half_life: float) -> Any:
+    """Of each pair of the matrix, what its last purchase counts by its age against the newest of all."""
+    history, matrix = interactions.history, interactions.matrix
+    if history.time is None or not len(history.time):
+        return np.ones(matrix.nnz)
+    last = np.full(matrix.nnz, np.iinfo(np.int64).min)
+    width = matrix.shape[1]
+    owners = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+    pairs = owners * width + matrix.indices
+    asked = history.user.astype(np.int64) * width + history.item
+    place = np.minimum(np.searchsorted(pairs, asked), len(pairs) - 1)
+    met = pairs[place] == asked  # a dislike may have taken a pair's weight to zero, and the pair away
+    np.maximum.at(last, place[met], history.time[met])
+    return 0.5 ** ((int(history.time.max()) - last) / (DAY * half_life))
+
+
+def first_vectors(shape: tuple[int, int], factors: int, seed: int) -> tuple[Floats, Floats]:
+    random = np.random.default_rng(seed)
+    scale = START / np.sqrt(factors)
+    users, items = ((random.standard_normal((count, factors)) * scale).astype(np.float32) for count in shape)
+    return users, items

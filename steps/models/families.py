@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from steps.runtime.errors import UsageError
+from steps.runtime.flags import yes_or_no
 
 if TYPE_CHECKING:
     from steps.models.recommender import Recommender
@@ -15,10 +16,18 @@ if TYPE_CHECKING:
 FAMILIES = {
     "popularity": ("steps.models.popularity", "Popularity"),
     "als": ("steps.models.als", "ALS"),
+    "ease": ("steps.models.ease", "Ease"),
+    "item_knn": ("steps.models.item_knn", "ItemKNN"),
     "deep_cf": ("steps.models.deep_cf", "DeepCF"),
     "sequence": ("steps.models.sequence", "Sequence"),
     "two_tower": ("steps.models.two_tower", "TwoTower"),
 }
+
+
+BLEND = "blend"
+"""Not a family to train: it is made of the others, once they are."""
+DEFAULT = "popularity,als,ease,item_knn,blend"
+"""What a plain run tries."""
 
 
 def family(name: str) -> type[Recommender]:
@@ -30,18 +39,23 @@ def family(name: str) -> type[Recommender]:
 
 
 def parse_names(text: str) -> list[str]:
-    """`als,popularity` or `["als","popularity"]`, each known and named once."""
+    """`als,popularity` or `["als","popularity"]`, each known and named once; `blend` may be among them."""
     names = [name for name in (part.strip(" \"'[]") for part in text.split(",")) if name]
     if not names:
         raise UsageError(f"no model is named; allowed are {', '.join(sorted(FAMILIES))}")
     if len(set(names)) < len(names):
         raise UsageError(f"a model is named twice in {text!r}")
     for name in names:
-        check_name(name)
+        if name != BLEND:
+            check_name(name)
+    if names == [BLEND]:
+        raise UsageError("a blend is made of other models: name them too")
     return names
 
 
 def check_name(name: str) -> None:
+    if name == BLEND:
+        raise UsageError("a blend is not trained, but made of the run's other models by steps.blend")
     if name not in FAMILIES:
         raise UsageError(f"there is no model {name!r}; allowed are {', '.join(sorted(FAMILIES))}")
 
@@ -72,7 +86,9 @@ def _typed(name: str, field_name: str, value: str) -> object:
     if field_name not in known:
         allowed = ", ".join(known) or "none"
         raise UsageError(f"{name} has no setting {field_name!r}; allowed are {allowed}")
-    kind = {"int": int, "float": float, "str": str}[str(known[field_name])]
+    kind = {"int": int, "float": float, "str": str, "bool": bool}[str(known[field_name])]
+    if kind is bool:
+        return yes_or_no(f"{name}.{field_name}", value)
     try:
         return kind(value)
     except ValueError as error:
@@ -82,4 +98,5 @@ def _typed(name: str, field_name: str, value: str) -> object:
 def check_settings(names: Sequence[str], text: str) -> None:
     """Makes every family once, so that a wrong setting is found before anything is trained."""
     for name in names:
-        make(name, text)
+        if name != BLEND:
+            make(name, text)

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from steps.models.ids import Codes
 from steps.models.recommender import Floats, check_learned
 from steps.models.scorer import Scorer, Shared, load_array, require_shapes, save_arrays
+from steps.runtime.errors import CheckFailedError
 
 Weights = Floats | sp.csr_matrix
 
@@ -26,47 +27,58 @@ class ItemToItem(Scorer):
     kind: ClassVar[str] = "item_to_item"
 
     shared: Shared
+    part: Codes
+    """The items that take part, ascending: rows and columns of the two matrices. All others have the score zero."""
     history: sp.csr_matrix
-    """Users × items: what was learned from, weighted as the model weights it."""
+    """Users × these items: what was learned from, weighted as the model weights it."""
     weights: Weights
     """A dense array or, where most of it is zero, a sparse one."""
     bought: float = 1.0
     """The weight in a history of one purchase of which nothing else is known."""
 
     def __post_init__(self) -> None:
-        users, items = len(self.users), len(self.items)
         require_shapes(
             {
-                "history": (self.history.shape, (users, items)),
-                "weights": (self.weights.shape, (items, items)),
+                "history": (self.history.shape, (len(self.users), len(self.part))),
+                "weights": (self.weights.shape, (len(self.part), len(self.part))),
             }
         )
 
     def check(self, name: str) -> None:
+        check_learned(name, histories=self.history.data)
+        # Weights of nothing but zero are what there is to learn where nobody bought two items.
         values = self.weights.data if sp.issparse(self.weights) else self.weights
-        check_learned(name, history=self.history.data, weights=np.asarray(values))
+        if not np.isfinite(np.asarray(values)).all():
+            raise CheckFailedError(f"{name}: weights hold values that are not finite; try more regularization")
 
     def personal(self, users: Codes) -> Floats:
-        return self._times_weights(self.history[users])
+        return self._spread(self.history[users] @ self.weights)
 
     def pairs(self, users: Codes, items: Codes) -> Floats:
-        found = np.empty(len(users), np.float32)
-        for start in range(0, len(users), PAIRS_AT_ONCE):
-            part = slice(start, start + PAIRS_AT_ONCE)
-            columns, place = np.unique(items[part], return_inverse=True)
-            scores = self.history[users[part]] @ self.weights[:, columns]
-            dense = scores.toarray() if sp.issparse(scores) else scores
-            found[part] = dense[np.arange(len(place)), place]
+        found = np.zeros(len(users), np.float32)
+        place = np.minimum(np.searchsorted(self.part, items), max(len(self.part) - 1, 0))
+        takes_part = np.flatnonzero(self.part[place] == items)
+        for start in range(0, len(takes_part), PAIRS_AT_ONCE):
+            rows = takes_part[start : start + PAIRS_AT_ONCE]
+            columns, column = np.unique(place[rows], return_inverse=True)
+            scores = _dense(self.history[users[rows]] @ self.weights[:, columns])
+            found[rows] = scores[np.arange(len(rows)), column]
         return found
 
     def folded(self, histories: sp.csr_matrix) -> Floats | None:
-        return self._times_weights(histories * np.float32(self.bought))
+        known = sp.csr_matrix(histories[:, self.part])
+        return self._spread(known @ self.weights * np.float32(self.bought)) if known.nnz else None
 
-    def _times_weights(self, histories: sp.csr_matrix) -> Floats:
-        scores = histories @ self.weights
-        return np.asarray(scores.toarray() if sp.issparse(scores) else scores, np.float32)
+    def _spread(self, scores: Any) -> Floats:
+        """Over all items."""
+        if len(self.part) == len(self.items):
+            return _dense(scores)
+        spread = np.zeros((scores.shape[0], len(self.items)), np.float32)
+        spread[:, self.part] = _dense(scores)
+        return spread
 
     def write(self, folder: Path) -> Mapping[str, Any]:
+        save_arrays(folder, {"part": self.part.astype(np.int32)})
         save_sparse(folder, "history", self.history)
         if sp.issparse(self.weights):
             save_sparse(folder, "weights", self.weights)
@@ -76,10 +88,15 @@ class ItemToItem(Scorer):
 
     @classmethod
     def read(cls, folder: Path, shared: Shared, about: Mapping[str, Any]) -> Self:
-        items = len(shared.items)
-        history = load_sparse(folder, "history", (len(shared.users), items))
-        weights = load_sparse(folder, "weights", (items, items)) if about["sparse"] else load_array(folder, "weights")
-        return cls(shared, history, weights, float(about["bought"]))
+        part = load_array(folder, "part")
+        square = (len(part), len(part))
+        history = load_sparse(folder, "history", (len(shared.users), len(part)))
+        weights = load_sparse(folder, "weights", square) if about["sparse"] else load_array(folder, "weights")
+        return cls(shared, part, history, weights, float(about["bought"]))
+
+
+def _dense(scores: Any) -> Floats:
+    return np.asarray(scores.toarray() if isinstance(scores, sp.csr_matrix) else scores, np.float32)
 
 
 def save_sparse(folder: Path, name: str, matrix: sp.csr_matrix) -> None:

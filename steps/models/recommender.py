@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from steps.models.ids import Codes
 from steps.models.interactions import Interactions
 from steps.models.signature import LOWEST
 from steps.runtime.errors import CheckFailedError
+
+if TYPE_CHECKING:
+    from steps.models.scorer import Scorer
 
 Floats = npt.NDArray[np.float32]
 Report = Callable[[int, int], None]
@@ -43,9 +46,24 @@ class Recommender(ABC):
 
     name: ClassVar[str]
     settings_type: ClassVar[type[Any]]
+    scorer: Scorer
+    """What answers, once the model is fitted."""
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings if settings is not None else self.settings_type()
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, tuple[Any, ...]]:
+        """Where a search looks: of a setting `("log", low, high)`, `("even", low, high)`, or the values to choose from.
+
+        Where settings differ in kind rather than degree, the settings' class has `variants` besides: settings that
+        begin every search, and between which the validation split decides also where nothing is searched.
+        """
+        return {}
+
+    def unfit(self, items: int) -> str:
+        """Why this family cannot learn from a catalogue of so many bought items, or an empty text."""
+        return ""
 
     @abstractmethod
     def fit(self, interactions: Interactions, seed: int = 0, report: Report | None = None) -> Self:

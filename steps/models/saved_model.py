@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from steps.models.blend import Blend
 from steps.models.deep_cf import Dense
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.item_to_item import ItemToItem
 from steps.models.quiet_tensorflow import tf
-from steps.models.scorer import Scorer
+from steps.models.scorer import LEAST_SPREAD, Scorer
 from steps.models.sequence import NextItem
 from steps.models.signature import (
     ITEMS,
@@ -59,15 +60,23 @@ class ItemToItemGraph(tf.Module):  # type: ignore[misc]
 
     def __init__(self, scorer: ItemToItem) -> None:
         super().__init__(name="item_to_item")
-        self.number_of_items = len(scorer.items)
+        # One more column than there are: the zero that stands for an item which takes no part.
+        columns = np.full(len(scorer.items), len(scorer.part), np.int64)
+        columns[scorer.part] = np.arange(len(scorer.part))
+        self.columns = constant(columns)
+        self.width = len(scorer.part)
         self.history = Rows(scorer.history)
         weights = scorer.weights
         self.sparse = isinstance(weights, sp.csr_matrix)
         self.weights = Rows(weights) if isinstance(weights, sp.csr_matrix) else constant(weights)
 
     def personal(self, users: Any) -> Any:
+        return tf.gather(tf.pad(self._within(users), [[0, 0], [0, 1]]), self.columns, axis=1)
+
+    def _within(self, users: Any) -> Any:
+        """The scores of the items that take part."""
         owners, bought, weights = self.history.of(users)
-        shape = tf.stack([tf.shape(users, tf.int64)[0], self.number_of_items])
+        shape = tf.stack([tf.shape(users, tf.int64)[0], self.width])
         if not self.sparse:
             history = tf.sparse.SparseTensor(tf.stack([owners, bought], axis=1), weights, shape)
             return tf.sparse.sparse_dense_matmul(history, self.weights)
@@ -76,8 +85,7 @@ class ItemToItemGraph(tf.Module):  # type: ignore[misc]
         return tf.scatter_nd(cells, tf.gather(weights, places) * values, shape)
 
     def pairs(self, users: Any, items: Any) -> Any:
-        distinct, place = tf.unique(users)
-        return tf.gather_nd(self.personal(distinct), tf.stack([tf.cast(place, tf.int64), items], axis=1))
+        return pairs_of(self.personal, users, items)
 
 
 class TwoStageGraph(tf.Module):  # type: ignore[misc]
@@ -142,12 +150,44 @@ class DenseGraph(tf.Module):  # type: ignore[misc]
         return tf.reduce_sum(user * item, axis=1) + tf.gather(self.bias, items) + tf.linalg.matvec(hidden, self.out)
 
 
+class BlendGraph(tf.Module):  # type: ignore[misc]
+    """Adds what the members say, every row brought to mean 0 and deviation 1."""
+
+    def __init__(self, scorer: Blend) -> None:
+        super().__init__(name="blend")
+        self.members = [graph_of(member) for member in scorer.members.values()]
+        self.weights = [float(scorer.weights[name]) for name in scorer.members]
+
+    def personal(self, users: Any) -> Any:
+        said = [self._standard(one.personal(users)) for one in self.members]
+        return tf.add_n([weight * scores for weight, scores in zip(self.weights, said, strict=True)])
+
+    def pairs(self, users: Any, items: Any) -> Any:
+        return pairs_of(self.personal, users, items)
+
+    def _standard(self, scores: Any) -> Any:
+        mean = tf.reduce_mean(scores, axis=1, keepdims=True)
+        spread = tf.math.reduce_std(scores, axis=1, keepdims=True)
+        return (scores - mean) / tf.maximum(spread, LEAST_SPREAD)
+
+
+def pairs_of(personal: Callable[[Any], Any], users: Any, items: Any) -> Any:
+    """The scores of pairs from whole rows, one a distinct user."""
+    distinct, place = tf.unique(users)
+    return tf.gather_nd(personal(distinct), tf.stack([tf.cast(place, tf.int64), items], axis=1))
+
+
+def graph_of(scorer: Scorer) -> Any:
+    return GRAPHS[type(scorer)](scorer)
+
+
 GRAPHS: dict[type[Scorer], Callable[[Any], Any]] = {
     Factors: FactorGraph,
     ItemToItem: ItemToItemGraph,
     NextItem: FactorGraph,
     TwoStage: TwoStageGraph,
     Dense: DenseGraph,
+    Blend: BlendGraph,
 }
 """How each kind of scorer is told to TensorFlow: `personal` and `pairs`, of codes that are in the tables."""
 
@@ -165,7 +205,7 @@ class Served(tf.Module):  # type: ignore[misc]
         self.popularity = constant(scorer.popularity)
         self.seen = Rows(seen)
         self.number_of_items = len(scorer.items)
-        self.scores = GRAPHS[type(scorer)](scorer)
+        self.scores = graph_of(scorer)
         self.two_stages = isinstance(scorer, TwoStage) and scorer.stages.both
 
     @tf.function(  # type: ignore[untyped-decorator]

@@ -19,6 +19,8 @@ from steps.models.signature import LOWEST
 
 BLOCK_BYTES = 64 << 20
 """Scores held at once; more does not make a multiplication faster."""
+LEAST_SPREAD = 1e-9
+"""Of scores that are all alike, so that nothing is divided by zero."""
 ABOUT = "scorer.json"
 """Says in a folder which kind of scorer lies there. The first releases had none: they were all dot products."""
 

@@ -11,6 +11,7 @@ from steps.models.scorer import Scorer, Shared, about
 
 KINDS = {
     "factors": ("steps.models.factors", "Factors"),
+    "blend": ("steps.models.blend", "Blend"),
     "item_to_item": ("steps.models.item_to_item", "ItemToItem"),
     "dense": ("steps.models.deep_cf", "Dense"),
     "two_stage": ("steps.models.two_stage", "TwoStage"),

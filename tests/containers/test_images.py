@@ -108,7 +108,8 @@ def test_it_holds_the_libraries_of_its_program_and_no_heavier_ones(
     seen: Callable[[str], dict[str, object]], target: str
 ) -> None:
     heavy = {
-        "train": {"tensorflow", "implicit", "polars"},
+        "train": {"tensorflow", "polars"},
+        "blend": {"tensorflow", "polars"},
         "evaluate": {"polars", "pandas"},
         "data-publish": {"polars"},
         "plan": {"polars"},

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "containers" / "requirements"
 
 # Imported in a function of code that other programs share, and reached by none but `train`.
-ONLY_TRAIN_REACHES = {"tensorflow-cpu", "keras", "keras-rs", "implicit", "threadpoolctl"}
+ONLY_TRAIN_REACHES = {"tensorflow-cpu", "keras", "keras-rs", "optuna", "threadpoolctl"}
 # Needed by a library at run time, without an import of ours.
 IMPORTED_BY_OTHERS = {"connectorx", "pyarrow", "rich"}
 DISTRIBUTIONS = {"tensorflow": "tensorflow-cpu"}
@@ -139,8 +139,8 @@ def test_a_group_holds_nothing_that_none_of_its_programs_imports(group: str, gro
     assert asked_for(group) - used - IMPORTED_BY_OTHERS == set()
 
 
-def test_only_the_image_that_trains_holds_tensorflow(target: str, group_of: dict[str, str]) -> None:
-    assert ("tensorflow-cpu" in pins(group_of[target])) == (target == "train")
+def test_only_the_images_that_make_models_hold_tensorflow(target: str, group_of: dict[str, str]) -> None:
+    assert ("tensorflow-cpu" in pins(group_of[target])) == (target in ("train", "blend"))
 
 
 def test_there_is_an_image_for_every_program(group_of: dict[str, str]) -> None:

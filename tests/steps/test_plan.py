@@ -25,12 +25,25 @@ def test_a_new_snapshot_is_trained_on(run_step: Run, snapshot: str) -> None:
     assert (outputs["train"], json.loads(outputs["models"])) == ("true", ["als", "popularity"])
 
 
+def test_a_blend_is_planned_but_not_trained(run_step: Run, snapshot: str) -> None:
+    code, outputs = run_step("plan", "--snapshot", snapshot)
+    assert code == 0
+    assert json.loads(outputs["models"]) == ["popularity", "als", "ease", "item_knn"]
+
+
+def test_a_model_that_cannot_learn_from_so_many_items_is_left_out_with_the_reason(run_step: Run, snapshot: str) -> None:
+    code, outputs = run_step("plan", "--snapshot", snapshot, "--models", "als,ease", "--set", "ease.most_items=5")
+    assert (code, json.loads(outputs["models"])) == (0, ["als"])
+    assert "are more than ease.most_items=5" in outputs["reason"]
+    assert run_step("plan", "--snapshot", snapshot, "--models", "ease", "--set", "ease.most_items=5")[0] == 2
+
+
 def test_the_fingerprint_is_of_everything_that_matters(run_step: Run, snapshot: str) -> None:
     def fingerprint(*flags: str, **environment: str) -> str:
         return run_step("plan", "--snapshot", snapshot, *flags, **environment)[1]["fingerprint"]
 
     first = fingerprint()
-    assert fingerprint("--models", "als,popularity") == first
+    assert fingerprint("--models", "blend,als,item_knn,ease,popularity") == first
     others = [
         fingerprint("--models", "als"),
         fingerprint("--set", "als.factors=8"),
@@ -38,6 +51,8 @@ def test_the_fingerprint_is_of_everything_that_matters(run_step: Run, snapshot: 
         fingerprint("--tolerance", "0.1"),
         fingerprint("--min-metric", "recall@10=0.5"),
         fingerprint("--seed", "8"),
+        fingerprint("--trials", "5"),
+        fingerprint("--budget", "60"),
         fingerprint(SOURCE_REVISION="another"),
     ]
     assert len({first, *others}) == len(others) + 1

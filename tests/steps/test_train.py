@@ -30,7 +30,7 @@ def test_a_candidate_holds_all_that_the_manifest_promises(
     assert made.settings["factors"] == 4
     assert made.seconds > 0
     assert made.peak_memory > 1 << 20
-    assert {"numpy", "implicit", "python"} <= set(made.libraries)
+    assert {"numpy", "tensorflow", "python"} <= set(made.libraries)
     assert "saved_model/saved_model.pb" in made.files
     assert made.answers[-1].known is False
     scorer, _ = candidate.scorer(folder_store.models, made, tmp_path)
@@ -72,9 +72,13 @@ def test_a_candidate_never_changes(run_step: Run, snapshot: str) -> None:
         (("--model", "svd"), {"RUN": "run-1"}),
         (("--model", "als", "--set", "als.factors=x"), {"RUN": "run-1"}),
         (("--model", "als", "--seed", "-1"), {"RUN": "run-1"}),
+        (("--model", "als", "--trials", "0"), {"RUN": "run-1"}),
+        (("--model", "als", "--budget", "soon"), {"RUN": "run-1"}),
+        (("--model", "als", "--metric", "auc"), {"RUN": "run-1"}),
+        (("--model", "blend"), {"RUN": "run-1"}),
         (("--model", "als"), {}),
     ],
-    ids=["model", "setting", "seed", "no run"],
+    ids=["model", "setting", "seed", "trials", "budget", "metric", "blend", "no run"],
 )
 def test_a_wrong_flag_ends_before_anything_is_written(
     run_step: Run, snapshot: str, folder_store: Store, flags: tuple[str, ...], environment: dict[str, str]
@@ -93,3 +97,44 @@ def test_the_stranger_of_the_health_check_is_nobodys_id(run_step: Run, snapshot:
     made = candidate.read(folder_store.models, "candidates/run-1/popularity")
     folder = folder_store.models.address(f"{made.path}/factors")
     assert Factors.load(Path(folder))[0].users.code(made.answers[-1].user) == UNKNOWN
+
+
+def test_settings_are_chosen_on_the_validation_split_and_the_trials_are_told(
+    run_step: Run, snapshot: str, folder_store: Store
+) -> None:
+    assert run_step("train", "--snapshot", snapshot, "--model", "item_knn", "--trials", "4", RUN="run-1")[0] == 0
+    made = candidate.read(folder_store.models, "candidates/run-1/item_knn")
+    assert len(made.search) == 4
+    best = max(made.search, key=lambda trial: trial["value"])
+    assert made.settings == best["settings"]
+    assert made.metrics["validation ndcg@10"] == best["value"]
+    trials = [entry.key for entry in folder_store.models.list("candidates/run-1/item_knn/search/")]
+    assert len(trials) == 4
+
+
+def test_a_killed_search_goes_on_where_it_was(
+    run_step: Run, snapshot: str, folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--snapshot", snapshot, "--model", "item_knn", "--trials", "4")
+    assert run_step("train", *flags, RUN="whole")[0] == 0
+    with monkeypatch.context() as patch:
+
+        def killed(*arguments: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("steps.models.choosing.suggest", killed)
+        assert run_step("train", *flags, RUN="broken")[0] == 130
+    assert len(folder_store.models.list("candidates/broken/item_knn/search/")) == 2
+    assert run_step("train", *flags, RUN="broken")[0] == 0
+    whole, broken = (candidate.read(folder_store.models, f"candidates/{run}/item_knn") for run in ("whole", "broken"))
+    assert [trial["settings"] for trial in broken.search] == [trial["settings"] for trial in whole.search]
+    assert broken.part("scorer") == whole.part("scorer")
+
+
+def test_what_somebody_set_is_what_is_trained(run_step: Run, snapshot: str, folder_store: Store) -> None:
+    settings = "item_knn.weighting=tfidf,item_knn.neighbours=7"
+    flags = ("--snapshot", snapshot, "--model", "item_knn", "--set", settings, "--trials", "3")
+    assert run_step("train", *flags, RUN="run-1")[0] == 0
+    made = candidate.read(folder_store.models, "candidates/run-1/item_knn")
+    assert (made.settings["weighting"], made.settings["neighbours"]) == ("tfidf", 7)
+    assert {trial["settings"]["neighbours"] for trial in made.search} == {7}

@@ -39,14 +39,14 @@ def test_a_promoted_candidate_is_published(runner):
     ran = runner(stubbed("retrain", {"plan": PLAN, "evaluate": {"promote": "true"}}))
     assert ran.phases() == {
         "data-publish": "Succeeded", "plan": "Succeeded", "train": "Succeeded", "train(0:popularity)": "Succeeded",
-        "train(1:als)": "Succeeded", "evaluate": "Succeeded", "approval": "Skipped", "approved": "Omitted",
-        "model-publish": "Succeeded", "onExit": "Succeeded",
+        "train(1:als)": "Succeeded", "blend": "Succeeded", "evaluate": "Succeeded", "approval": "Skipped",
+        "approved": "Omitted", "model-publish": "Succeeded", "onExit": "Succeeded",
     }  # fmt: skip
     assert ran.phase == "Succeeded"
     assert ran.node("evaluate").outputs["sample"] == "[]"
     assert "--snapshot=snapshot" in arguments(ran, "train(1:als)")
     assert "--model=als" in arguments(ran, "train(1:als)")
-    assert '--models=["popularity", "als"]' in arguments(ran, "evaluate")
+    assert "--models=" in arguments(ran, "blend")
     assert "--fingerprint=f" in arguments(ran, "evaluate")
     assert arguments(ran, "onExit") == ["--workflow=retrain", "--status=Succeeded", '--failures="null"']
 
@@ -147,7 +147,8 @@ def test_a_fan_out_that_argo_3_3_counts_as_succeeded_still_evaluates_nothing(run
     phases = ran.phases()
     assert phases["train"] == "Succeeded"
     assert phases["train(0:popularity)"] == "Skipped"
-    assert phases["evaluate"] == "Skipped"
+    assert phases["blend"] == "Skipped"
+    assert phases["evaluate"] == "Omitted"
     assert phases["model-publish"] == "Omitted"
     assert ran.phase == "Succeeded"
 

@@ -18,6 +18,7 @@ from steps.models.scorer import ABOUT, Scorer, Shared, rows_of
 from steps.runtime.errors import CheckFailedError
 
 USERS, ITEMS = 7, 9
+ALL = np.arange(ITEMS, dtype=np.int32)
 Ids = Callable[[str, int], IdTable]
 
 
@@ -37,7 +38,7 @@ def weights() -> np.ndarray:
     return np.random.default_rng(4).normal(size=(ITEMS, ITEMS)).astype(np.float32)
 
 
-@pytest.fixture(params=["factors", "dense", "sparse"])
+@pytest.fixture(params=["factors", "dense", "sparse", "some items"])
 def scorer(request: pytest.FixtureRequest, shared: Shared, bought: sp.csr_matrix) -> Scorer:
     if request.param == "factors":
         random = np.random.default_rng(5)
@@ -45,8 +46,11 @@ def scorer(request: pytest.FixtureRequest, shared: Shared, bought: sp.csr_matrix
         return Factors(shared, *vectors, FoldIn(2.0, 1.0, 0.5))
     matrix = weights()
     if request.param == "dense":
-        return ItemToItem(shared, bought * np.float32(0.5), matrix, 0.5)
-    return ItemToItem(shared, bought, sp.csr_matrix(np.where(matrix > 0.5, matrix, 0)))
+        return ItemToItem(shared, ALL, bought * np.float32(0.5), matrix, 0.5)
+    if request.param == "some items":
+        part = np.array([1, 4, 5, 7], np.int32)
+        return ItemToItem(shared, part, sp.csr_matrix(bought[:, part]), matrix[np.ix_(part, part)])
+    return ItemToItem(shared, ALL, bought, sp.csr_matrix(np.where(matrix > 0.5, matrix, 0)))
 
 
 def codes(count: int) -> np.ndarray:
@@ -96,7 +100,7 @@ def test_the_saved_model_answers_alike(scorer: Scorer, bought: sp.csr_matrix, tm
 
 
 def test_somebody_who_bought_what_a_user_bought_gets_what_the_user_gets(shared: Shared, bought: sp.csr_matrix) -> None:
-    scorer = ItemToItem(shared, bought, weights())
+    scorer = ItemToItem(shared, ALL, bought, weights())
     expected = scorer.recommend(np.array([3], np.int32), 5, bought[[3]])
     found = scorer.recommend_for(bought[[3]].indices, 5)
     assert (found.items == expected.items).all()
@@ -156,12 +160,13 @@ def test_an_unknown_kind_is_refused_by_name(scorer: Scorer, bought: sp.csr_matri
 
 def test_arrays_that_do_not_fit_together_are_refused(shared: Shared, bought: sp.csr_matrix) -> None:
     with pytest.raises(ValueError, match="weights has shape"):
-        ItemToItem(shared, bought, np.ones((ITEMS, ITEMS - 1), np.float32))
+        ItemToItem(shared, ALL, bought, np.ones((ITEMS, ITEMS - 1), np.float32))
     with pytest.raises(ValueError, match="user_factors has shape"):
         Factors(shared, np.ones((USERS + 1, 1), np.float32), np.ones((ITEMS, 1), np.float32))
 
 
-@pytest.mark.parametrize(("value", "said"), [(np.nan, "not finite"), (0.0, "all zero")])
-def test_weights_without_sense_fail_the_check(shared: Shared, bought: sp.csr_matrix, value: float, said: str) -> None:
-    with pytest.raises(CheckFailedError, match=said):
-        ItemToItem(shared, bought, np.full((ITEMS, ITEMS), value, np.float32)).check("ease")
+def test_what_cannot_score_fails_the_check(shared: Shared, bought: sp.csr_matrix) -> None:
+    with pytest.raises(CheckFailedError, match="not finite"):
+        ItemToItem(shared, ALL, bought, np.full((ITEMS, ITEMS), np.nan, np.float32)).check("ease")
+    with pytest.raises(CheckFailedError, match="all zero"):
+        ItemToItem(shared, ALL, bought * np.float32(0), weights()).check("ease")

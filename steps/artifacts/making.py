@@ -1,0 +1,64 @@
+"""What every step that makes a candidate records: what the model answers, and what it was made with."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from steps.artifacts.dataset import Dataset, Split
+from steps.models import choosing, evaluation
+from steps.models.choosing import Validation
+from steps.models.evaluation import HeldOut
+from steps.models.ids import UNKNOWN
+from steps.models.interactions import Interactions
+from steps.models.recommender import NOBODY
+from steps.models.scorer import Scorer, rows_of
+
+LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-cpu", "optuna")
+EXPECTED_USERS = 16
+EXPECTED_ITEMS = 10
+STRANGER = "a user that nobody knows"
+
+
+def expected_answers(scorer: Scorer, data: Dataset) -> list[dict[str, object]]:
+    """What the model answers here and now for users with many and with few purchases, and for a stranger."""
+    by_activity = np.argsort(-np.diff(data.seen.indptr), kind="stable")
+    chosen = by_activity[np.unique(np.linspace(0, len(by_activity) - 1, EXPECTED_USERS).astype(int))]
+    codes = np.append(chosen, UNKNOWN).astype(np.int32)
+    found = scorer.recommend(codes, min(EXPECTED_ITEMS, len(data.items)), rows_of(data.seen, codes))
+    return [
+        {
+            "user": STRANGER if code == UNKNOWN else data.users[int(code)],
+            "items": ["" if item == NOBODY else data.items[int(item)] for item in items],
+            "scores": [float(score) for score in scores],
+            "known": bool(known),
+        }
+        for code, items, scores, known in zip(codes, found.items, found.scores, found.known, strict=True)
+    ]
+
+
+def library_versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:  # one of the two distributions of TensorFlow
+            continue
+    return found
+
+
+def validation_users(data: Dataset, learnt: Interactions, seed: int) -> HeldOut:
+    """The users by whose validation purchases models are compared before the test: the same for all models of a run."""
+    later = data.interactions(Split.VALIDATION).matrix
+    return evaluation.held_out(learnt.matrix, later, choosing.MOST_USERS, seed)
+
+
+def validation(data: Dataset, metric: str, k: int, seed: int) -> Validation | None:
+    """What settings are chosen by; None where the validation split tells nothing."""
+    learnt = data.interactions(Split.TRAIN)
+    if learnt.matrix.nnz == 0:
+        return None
+    held = validation_users(data, learnt, seed)
+    return Validation(learnt, held, metric, k) if len(held.users) else None

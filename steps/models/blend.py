@@ -1,0 +1,189 @@
+"""Several models that score together: each one's scores standardised per user, weighted, and summed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+
+from steps.models import metrics, scorers
+from steps.models.evaluation import HeldOut
+from steps.models.ids import Codes
+from steps.models.recommender import NOBODY, Floats, best
+from steps.models.scorer import LEAST_SPREAD, Scorer, Shared, load_array, save_arrays
+
+LISTED = 200
+"""How many of a user's best items are kept to judge blends by: what stands further behind does not come to the top."""
+MOST_MEMBERS = 3
+CONSIDERED = 4
+"""Only the best few alone are tried together."""
+SHARES = (0.2, 0.35, 0.5, 0.65, 0.8)
+ROWS_AT_ONCE = 128
+PAIRS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Blend(Scorer):
+    """The weighted sum of what its members say, after each is brought to mean 0 and deviation 1 in every row."""
+
+    kind: ClassVar[str] = "blend"
+
+    shared: Shared
+    members: Mapping[str, Scorer]
+    weights: Mapping[str, float]
+
+    def check(self, name: str) -> None:
+        for member, scorer in self.members.items():
+            scorer.check(f"{name} of {member}")
+
+    def personal(self, users: Codes) -> Floats:
+        return self._together({name: one.personal(users) for name, one in self.members.items()})
+
+    def pairs(self, users: Codes, items: Codes) -> Floats:
+        found = np.empty(len(users), np.float32)
+        for start in range(0, len(users), PAIRS_AT_ONCE):
+            part = slice(start, start + PAIRS_AT_ONCE)
+            distinct, row = np.unique(users[part], return_inverse=True)
+            found[part] = self.personal(distinct)[row, items[part]]
+        return found
+
+    def folded(self, histories: sp.csr_matrix) -> Floats | None:
+        said = {name: one.folded(histories) for name, one in self.members.items()}
+        able = {name: scores for name, scores in said.items() if scores is not None}
+        return self._together(able) if able else None
+
+    def _together(self, said: Mapping[str, Floats]) -> Floats:
+        return np.asarray(sum(np.float32(self.weights[name]) * standard(scores) for name, scores in said.items()))
+
+    def write(self, folder: Path) -> Mapping[str, Any]:
+        for name, member in self.members.items():
+            (folder / name).mkdir()
+            member.save_kind(folder / name)
+        return {"weights": dict(self.weights)}
+
+    @classmethod
+    def read(cls, folder: Path, shared: Shared, about: Mapping[str, Any]) -> Self:
+        weights = {str(name): float(weight) for name, weight in about["weights"].items()}
+        return cls(shared, {name: scorers.read(folder / name, shared) for name in weights}, weights)
+
+
+def standard(scores: Floats) -> Floats:
+    """Every row with mean 0 and deviation 1, so that scores of different kinds can be added."""
+    mean = scores.mean(axis=1, keepdims=True)
+    spread = np.maximum(scores.std(axis=1, keepdims=True), np.float32(LEAST_SPREAD))
+    return np.asarray((scores - mean) / spread, np.float32)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What a model fitted without the validation split would show the users of that split, with standard scores."""
+
+    users: Codes
+    items: Codes
+    scores: Floats
+
+    @classmethod
+    def of(cls, scorer: Scorer, held: HeldOut) -> Lists:
+        items = np.empty((len(held.users), LISTED), np.int32)
+        scores = np.empty((len(held.users), LISTED), np.float32)
+        for rows in _blocks(len(held.users)):
+            said = standard(scorer.score_all(held.users[rows]))
+            hidden = held.before[rows].tocoo()
+            said[hidden.row, hidden.col] = np.float32(-np.inf)
+            order = np.argsort(-said, axis=1, kind="stable")[:, :LISTED]
+            width = order.shape[1]
+            items[rows, :width] = order
+            scores[rows, :width] = np.take_along_axis(said, order, axis=1)
+            items[rows, width:] = NOBODY
+        items[~np.isfinite(scores)] = NOBODY
+        scores[items == NOBODY] = 0
+        return cls(held.users, items, scores)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        save_arrays(folder, {"users": self.users, "items": self.items, "scores": self.scores})
+
+    @classmethod
+    def load(cls, folder: Path) -> Lists:
+        return cls(load_array(folder, "users"), load_array(folder, "items"), load_array(folder, "scores"))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The best blend, and what it and the best model alone reach on the validation split."""
+
+    weights: Mapping[str, float]
+    value: float
+    alone: float
+
+
+def choose(lists: Mapping[str, Lists], held: HeldOut, metric: str, k: int) -> Chosen:
+    """The best single model, pair or three by the validation split; a blend must beat every model alone."""
+    singles = [{name: 1.0} for name in sorted(lists)]
+    alone = dict(zip(sorted(lists), _values(lists, held, singles, metric, k), strict=True))
+    able = sorted(alone, key=lambda name: (-alone[name], name))[:CONSIDERED]
+    top: Mapping[str, float] = {able[0]: 1.0}
+    value = alone[able[0]]
+    for tried in (list(_pairs(able)), None):
+        wanted = list(_with_another(top, able)) if tried is None else tried
+        if not wanted or (tried is None and len(top) == 1):
+            break
+        values = _values(lists, held, wanted, metric, k)
+        place = int(np.argmax(values))
+        if values[place] > value:
+            top, value = wanted[place], values[place]
+    return Chosen(top, value, alone[able[0]])
+
+
+def _pairs(names: Sequence[str]) -> Iterator[dict[str, float]]:
+    for first, second in combinations(names, 2):
+        yield from ({first: 1 - share, second: share} for share in SHARES)
+
+
+def _with_another(pair: Mapping[str, float], names: Sequence[str]) -> Iterator[dict[str, float]]:
+    for third in names:
+        if third not in pair:
+            for share in SHARES[:3]:
+                yield {**{name: weight * (1 - share) for name, weight in pair.items()}, third: share}
+
+
+def _values(
+    lists: Mapping[str, Lists], held: HeldOut, tried: Sequence[Mapping[str, float]], metric: str, k: int
+) -> list[float]:
+    """What each of some weightings reaches."""
+    totals = np.zeros(len(tried))
+    for rows in _blocks(len(held.users)):
+        columns, said = _side_by_side(lists, rows)
+        relevant = held.relevant[rows]
+        for place, weights in enumerate(tried):
+            together = np.asarray(sum(np.float32(weight) * said[name] for name, weight in weights.items()))
+            found, _ = best(together, k)
+            shown = np.where(found == NOBODY, NOBODY, columns[np.maximum(found, 0)])
+            hits = metrics.hits_of(shown.astype(np.int32), held.bought[rows])
+            totals[place] += metrics.PER_USER[metric](hits, relevant).sum()
+    return [float(total) for total in totals / max(len(held.users), 1)]
+
+
+def _side_by_side(lists: Mapping[str, Lists], rows: slice) -> tuple[Codes, dict[str, Floats]]:
+    """The scores of everybody's lists over the same columns; what a list lacks counts as its last place."""
+    columns = np.unique(np.concatenate([one.items[rows].ravel() for one in lists.values()]))
+    columns = columns[columns != NOBODY]
+    said = {}
+    for name, one in lists.items():
+        items, scores = np.asarray(one.items[rows]), np.asarray(one.scores[rows])
+        there = items != NOBODY
+        least = np.where(there, scores, np.inf).min(axis=1, initial=np.inf)
+        table = np.repeat(np.where(np.isfinite(least), least, 0)[:, None], len(columns), axis=1).astype(np.float32)
+        owners = np.nonzero(there)[0]
+        table[owners, np.searchsorted(columns, items[there])] = scores[there]
+        said[name] = table
+    return columns, said
+
+
+def _blocks(count: int) -> Iterator[slice]:
+    return (slice(start, start + ROWS_AT_ONCE) for start in range(0, count, ROWS_AT_ONCE))

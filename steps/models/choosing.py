@@ -1,0 +1,190 @@
+"""Chooses a family's settings on the validation split: its variants, and within trials and a budget a search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
+from typing import Any
+
+from steps.models import evaluation
+from steps.models.evaluation import HeldOut
+from steps.models.interactions import Interactions
+from steps.models.recommender import Recommender, Report
+from steps.models.scorer import Scorer
+from steps.runtime.errors import CheckFailedError
+
+MOST_USERS = 1000
+"""Enough to tell settings apart, few enough to ask after every few passes."""
+CHECKS = 5
+"""How often a trial is looked at before it ends, where a family can be looked at."""
+LEAST_OTHERS = 3
+"""A trial is given up early only against so many others."""
+RANDOM_TRIALS = 5
+"""Before the sampler has something to go by."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a family on the validation split."""
+
+    number: int
+    settings: Mapping[str, Any]
+    state: str
+    """`complete`, `pruned` because most others had come further, or `failed` because no model came of it."""
+    value: float
+    seconds: float
+    steps: Mapping[str, float] = field(default_factory=dict)
+    """What it had reached after so many passes, where it was looked at on its way."""
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is learned from while choosing, and the users whose later purchases decide."""
+
+    learnt: Interactions
+    held: HeldOut
+    metric: str
+    k: int
+
+    def value(self, scorer: Scorer) -> float:
+        return evaluation.measure(scorer, self.held, self.k).mean(self.metric, self.k)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long is searched: trials in all, of which the variants are the first, and seconds, 0 for any."""
+
+    trials: int = 1
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The family with the best settings, all that was tried, and the best's model as the validation split saw it."""
+
+    model: Recommender
+    trials: Sequence[Trial] = ()
+    scorer: Scorer | None = None
+
+
+class PrunedError(Exception):
+    """Ends a trial that is not worth more time."""
+
+
+def choose(
+    model: Recommender,
+    given: Sequence[str],
+    validation: Validation | None,
+    seed: int,
+    limits: Limits,
+    known: Sequence[Trial] = (),
+    record: Callable[[Trial], None] = lambda trial: None,
+    report: Report = lambda done, planned: None,
+) -> Choice:
+    """The best settings for these purchases.
+
+    `given` are the settings that somebody set: they stay. What is in `known` was tried before, by a process that was
+    interrupted, and is not tried again. Without users to validate on, it is the first variant.
+    """
+    first = variants(model, given)
+    if validation is None:
+        return Choice(first[0])
+    best: tuple[Trial, Scorer | None] | None = None
+    tried: list[Trial] = []
+    for number in range(max(limits.trials, len(first))):
+        scorer = None
+        if number < len(known):
+            trial = known[number]
+        elif tried and limits.seconds and sum(one.seconds for one in tried) >= limits.seconds:
+            break
+        else:
+            asked = first[number] if number < len(first) else suggest(model, given, tried, seed)
+            if asked is None:
+                break
+            trial, scorer = attempt(asked, validation, seed, tried, report)
+            record(trial)
+        tried.append(trial)
+        if trial.state == "complete" and (best is None or trial.value > best[0].value):
+            best = trial, scorer
+    if best is None:  # the check that failed in every trial will say why, when the whole is fitted
+        return Choice(first[0], tried)
+    chosen = type(model)(model.settings_type(**best[0].settings))
+    scorer = best[1] or attempt(chosen, validation, seed, (), report)[1]
+    return Choice(chosen, tried, scorer)
+
+
+def variants(model: Recommender, given: Sequence[str]) -> list[Recommender]:
+    """A family's named beginnings, with all that somebody set as it was set; the model itself where it has none."""
+    made: dict[str, Recommender] = {}
+    named: tuple[Mapping[str, object], ...] = getattr(model.settings_type, "variants", ({},))
+    for variant in named:
+        settings = replace(model.settings, **{name: one for name, one in variant.items() if name not in given})
+        made[repr(settings)] = type(model)(settings)
+    return list(made.values())
+
+
+def attempt(
+    model: Recommender, validation: Validation, seed: int, earlier: Sequence[Trial], report: Report
+) -> tuple[Trial, Scorer | None]:
+    """Fits one model on what may be learned from, and asks it about the rest."""
+    started, steps = time.perf_counter(), dict[str, float]()
+
+    def watch(done: int, planned: int) -> None:
+        report(done, planned)
+        partial = getattr(model, "partial", None)
+        if partial and planned > 1 and done < planned and done % max(1, planned // CHECKS) == 0:
+            steps[str(done)] = validation.value(partial())
+            others = [one.steps[str(done)] for one in earlier if str(done) in one.steps]
+            if len(others) >= LEAST_OTHERS and steps[str(done)] < median(others):
+                raise PrunedError
+
+    state, value, scorer = "complete", 0.0, None
+    try:
+        scorer = model.fit(validation.learnt, seed, watch).scorer
+        value = validation.value(scorer)
+    except PrunedError:
+        state, value = "pruned", max(steps.values())
+    except CheckFailedError:  # settings of which no model comes are a finding of a search, not its end
+        state = "failed"
+    seconds = round(time.perf_counter() - started, 3)
+    return Trial(len(earlier), dict(vars(model.settings)), state, value, seconds, steps), scorer
+
+
+def suggest(model: Recommender, given: Sequence[str], tried: Sequence[Trial], seed: int) -> Recommender | None:
+    """The next settings, by Optuna from what earlier ones reached; None where a family has nothing to search.
+
+    They follow from the seed and the trials before alone, so that an interrupted search goes on as if it had not been.
+    """
+    space = {name: values for name, values in model.search_space().items() if name not in given}
+    if not space:
+        return None
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.samplers.TPESampler(seed=seed * 10_007 + len(tried), n_startup_trials=RANDOM_TRIALS)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    distributions = {name: distribution(values) for name, values in space.items()}
+    for trial in tried:
+        params = {name: trial.settings[name] for name in space}
+        # A beginning may lie outside of what is searched; a failed trial is known to be bad, which is worth knowing.
+        if all(inside(params[name], space[name]) for name in space):
+            study.add_trial(optuna.trial.create_trial(value=trial.value, params=params, distributions=distributions))
+    asked = study.ask(distributions)
+    return type(model)(replace(model.settings, **asked.params))
+
+
+def inside(value: Any, values: tuple[Any, ...]) -> bool:
+    return bool(values[1] <= value <= values[2]) if values[0] in ("log", "even") else value in values
+
+
+def distribution(values: tuple[Any, ...]) -> Any:
+    """A range or a choice in Optuna's words: `("log", 0.1, 10.0)`, `("even", 0.0, 1.0)`, or the values themselves."""
+    import optuna
+
+    if values[0] == "log":
+        return optuna.distributions.FloatDistribution(values[1], values[2], log=True)
+    if values[0] == "even":
+        return optuna.distributions.FloatDistribution(values[1], values[2])
+    return optuna.distributions.CategoricalDistribution(values)

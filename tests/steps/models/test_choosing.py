@@ -1,0 +1,150 @@
+"""Which settings are chosen, with a family whose best setting is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from steps.models import choosing, evaluation, families
+from steps.models.choosing import Limits, Trial, Validation, choose
+from steps.models.factor_model import FactorModel
+from steps.models.factors import Factors
+from steps.models.interactions import Interactions
+from steps.models.recommender import Floats, Report
+from steps.models.scorer_model import shared
+from steps.runtime.errors import CheckFailedError
+
+
+@dataclass(frozen=True)
+class KnobSettings:
+    variants: ClassVar[tuple[Mapping[str, object], ...]] = ({"side": "left"}, {"side": "right"})
+
+    side: str = "left"
+    knob: float = 0.1
+
+
+class Knob(FactorModel):
+    """Scores the right items the higher the nearer its knob is to 0.7, and twice as well on the right side."""
+
+    name = "knob"
+    settings_type = KnobSettings
+    fitted: ClassVar[list[KnobSettings]] = []
+    partial = None
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, tuple[Any, ...]]:
+        return {"knob": ("even", 0.0, 1.0)}
+
+    def vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
+        settings: KnobSettings = self.settings
+        self.fitted.append(settings)
+        if settings.knob < 0:
+            raise CheckFailedError("knob: broken")
+        signal = (1 - abs(settings.knob - 0.7)) * (2 if settings.side == "right" else 1)
+        # Item 0 is what everybody buys next; the further down it is shown, the weaker the signal.
+        ahead = int(10 * (2 - signal))
+        items = np.linspace(1, 0, interactions.matrix.shape[1], dtype=np.float32)
+        items[0] = items[min(ahead, len(items) - 1)] + 1e-4
+        users = np.ones((interactions.matrix.shape[0], 1), np.float32)
+        self.partial = lambda: Factors(shared(interactions), users, items[:, None])
+        for done in range(4):
+            report(done + 1, 4)
+        return users, items[:, None]
+
+
+@pytest.fixture
+def validation(checkerboard: Interactions) -> Validation:
+    before = checkerboard.matrix.tolil()
+    before[:, 0] = 0
+    before = sp.csr_matrix(before)
+    before.eliminate_zeros()
+    later = sp.csr_matrix((np.ones(50, np.float32), (np.arange(50), np.zeros(50, np.int64))), (50, 50))
+    learnt = Interactions(checkerboard.users, checkerboard.items, before)
+    Knob.fitted.clear()
+    return Validation(learnt, evaluation.held_out(before, later, 50, 0), "ndcg", 30)
+
+
+def test_one_trial_decides_between_the_variants(validation: Validation) -> None:
+    chosen = choose(Knob(), [], validation, 1, Limits())
+    assert chosen.model.settings == KnobSettings("right")
+    assert [trial.settings["side"] for trial in chosen.trials] == ["left", "right"]
+    assert chosen.scorer is not None
+    assert validation.value(chosen.scorer) == chosen.trials[1].value > chosen.trials[0].value
+
+
+def test_what_somebody_set_is_not_chosen(validation: Validation) -> None:
+    chosen = choose(Knob(KnobSettings("left", 0.2)), ["side", "knob"], validation, 1, Limits(trials=10))
+    assert chosen.model.settings == KnobSettings("left", 0.2)
+    assert len(Knob.fitted) == 1
+
+
+def test_a_search_comes_near_the_best(validation: Validation) -> None:
+    chosen = choose(Knob(), [], validation, 1, Limits(trials=15))
+    assert len(chosen.trials) == 15
+    assert abs(chosen.model.settings.knob - 0.7) < 0.2
+    assert all(0 <= trial.settings["knob"] <= 1 for trial in chosen.trials)
+
+
+def test_an_interrupted_search_goes_on_as_if_it_had_not_been(validation: Validation) -> None:
+    whole = choose(Knob(), [], validation, 3, Limits(trials=9))
+    kept: list[Trial] = []
+    choose(Knob(), [], validation, 3, Limits(trials=4), record=kept.append)
+    Knob.fitted.clear()
+    resumed = choose(Knob(), [], validation, 3, Limits(trials=9), known=kept, record=kept.append)
+    assert [trial.settings for trial in resumed.trials] == [trial.settings for trial in whole.trials]
+    assert resumed.model.settings == whole.model.settings
+    assert [trial.number for trial in kept] == list(range(9))
+    # Five new ones, and perhaps the best of the old ones once more, for its model.
+    assert len(Knob.fitted) <= 6
+
+
+def test_the_seed_decides_what_is_tried(validation: Validation) -> None:
+    first, same, other = (choose(Knob(), [], validation, seed, Limits(trials=4)).trials for seed in (1, 1, 2))
+    assert [one.settings for one in first] == [one.settings for one in same]
+    assert [one.settings for one in first] != [one.settings for one in other]
+
+
+def test_a_spent_budget_begins_no_trial(validation: Validation) -> None:
+    known = [Trial(0, {"side": "left", "knob": 0.1}, "complete", 0.5, 100.0)]
+    chosen = choose(Knob(), [], validation, 1, Limits(trials=9, seconds=60), known=known)
+    assert len(chosen.trials) == 1
+    assert chosen.model.settings == KnobSettings("left")
+
+
+def test_a_trial_behind_the_others_is_given_up(validation: Validation) -> None:
+    ahead = [Trial(n, {"side": "right", "knob": 0.7}, "complete", 0.9, 1.0, {"1": 0.9}) for n in range(3)]
+    trial, scorer = choosing.attempt(Knob(KnobSettings(knob=0.0)), validation, 1, ahead, lambda done, planned: None)
+    assert (trial.state, scorer) == ("pruned", None)
+    assert list(trial.steps) == ["1"]
+    trial, scorer = choosing.attempt(Knob(), validation, 1, ahead[:2], lambda done, planned: None)
+    assert trial.state == "complete"
+    assert scorer is not None
+
+
+def test_settings_of_which_no_model_comes_lose(validation: Validation) -> None:
+    trial, scorer = choosing.attempt(Knob(KnobSettings(knob=-1)), validation, 1, (), lambda done, planned: None)
+    assert (trial.state, trial.value, scorer) == ("failed", 0.0, None)
+    assert choose(Knob(KnobSettings(knob=-1)), ["knob"], validation, 1, Limits()).model.settings.side == "left"
+
+
+def test_without_users_to_ask_it_is_the_first_variant() -> None:
+    assert choose(Knob(KnobSettings("right")), [], None, 1, Limits(trials=5)).model.settings.side == "left"
+    assert choose(Knob(KnobSettings("right")), ["side"], None, 1, Limits()).model.settings.side == "right"
+
+
+@pytest.mark.parametrize("name", sorted(families.FAMILIES))
+def test_every_family_can_be_searched_within_its_own_bounds(name: str) -> None:
+    model = families.make(name)
+    space = model.search_space()
+    for setting, values in space.items():
+        assert hasattr(model.settings, setting)
+        for value in values[1:] if values[0] in ("log", "even") else values:
+            model.settings_type(**{setting: value})
+    for variant in choosing.variants(model, []):
+        assert variant.settings.__class__ is model.settings_type
+    assert bool(choosing.suggest(model, [], (), 1)) == bool(space)
