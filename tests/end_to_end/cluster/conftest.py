@@ -43,9 +43,10 @@ def lacking() -> str:
 
 
 def wanted_images() -> set[str]:
+    """All but the sidecar of TensorFlow Serving, which these clusters do without."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     targets = re.findall(r"^FROM with-\S+ AS (\S+)$", (ROOT / "containers" / "Dockerfile").read_text(), re.MULTILINE)
-    return {f"recommender-{target}:{version}" for target in targets}
+    return {f"recommender-{target}:{version}" for target in targets if target != "slot-sync"}
 
 
 def present_images() -> set[str]:

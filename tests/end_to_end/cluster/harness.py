@@ -6,6 +6,7 @@ import atexit
 import base64
 import functools
 import http.client
+import itertools
 import json
 import os
 import re
@@ -114,6 +115,13 @@ class Node:
     @property
     def seconds(self) -> float:
         return moment(self.raw["finishedAt"]) - moment(self.raw["startedAt"])
+
+
+def readme(command: str) -> list[str]:
+    """The lines that the README shows below the command that begins like this."""
+    rows = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    [at, *_] = [number for number, row in enumerate(rows) if row.startswith(f"$ {command}")]
+    return list(itertools.takewhile(lambda row: not row.startswith(("$ ", "```")), rows[at + 1 :]))
 
 
 def submitted(done: subprocess.CompletedProcess[str]) -> str:
@@ -258,9 +266,9 @@ class World:
 
     def approve(self, name: str, answer: str) -> None:
         """What a person types who was asked whether the new model may be published."""
-        chosen = ("--node-field-selector", "displayName=approval")
-        self.argo("node", "set", name, "--output-parameter", f"approved={answer}", *chosen)
-        self.argo("resume", name, *chosen)
+        chosen = ("--node-field-selector", "displayName=approval", "--output-parameter", f"approved={answer}")
+        assert self.argo("node", "set", name, *chosen).splitlines() == readme("argo node set")
+        self.argo("resume", name)
 
     def logs(self, node: Node) -> str:
         return self.kubectl("logs", node.pod, "-c", "main")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import KUBERNETES, ROOT, SHOP, Node, World, submitted
+from harness import KUBERNETES, ROOT, SHOP, Node, World, readme, submitted
 
 from steps.artifacts import slots
 
@@ -85,7 +85,9 @@ def seconds_here(folder: Path) -> dict[str, float]:
 
 def test_the_argo_command_shows_what_there_is(retrained: subprocess.CompletedProcess[str], applied: World) -> None:
     name = submitted(retrained)
-    assert name in applied.argo("list")
+    listed = applied.argo("list").splitlines()
+    assert any(row.startswith(name) for row in listed)
+    assert listed[0].split() == readme("argo list")[0].split()
     assert "als has ndcg@10" in applied.argo("logs", "@latest") or "verdict" in applied.argo("logs", "@latest")
     assert "Succeeded" in applied.argo("get", name, "--no-color")
 

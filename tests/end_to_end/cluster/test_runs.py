@@ -46,7 +46,7 @@ def test_a_store_that_is_away_is_asked_again_until_it_answers(shop: World) -> No
     assert first.exit_code == "75"
     given_up = shop.start("batch-predict")
     shop.reached(given_up, "plan(0)", "Failed")
-    shop.argo("stop", given_up)
+    assert shop.argo("stop", given_up).strip() == f"workflow {given_up} stopped"
     shop.kubectl("scale", "deployment/minio", "--replicas=1")
     nodes = shop.ended(name)
     assert nodes["cleanup"].phase == "Succeeded"

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from harness import ALONE, World, until
+from harness import ALONE, World, readme, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -44,9 +44,12 @@ def test_it_fires_by_itself_and_is_shown(scheduled: World, fired: str) -> None:
     assert "retrain-nightly" in listed
     assert "* * * * *" in listed
     assert "cleanup-weekly" in listed
+    assert listed.splitlines()[0].split() == readme("argo cron list")[0].split()
     shown = scheduled.argo("cron", "get", "retrain-nightly")
     assert fired in shown
     assert "Forbid" in shown
+    for row in readme("argo cron get"):
+        assert row.startswith(" ") or f"{row.partition(':')[0]}:" in shown
     scheduled.reached(fired, "data-publish", "Succeeded")
     assert "purchases of" in scheduled.argo("logs", "@latest")
 
