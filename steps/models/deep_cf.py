@@ -21,6 +21,9 @@ from steps.models.scorer_model import ScorerModel, shared
 if TYPE_CHECKING:
     from steps.models.networks.training import Epoch
 
+STEPS, LEAST_BATCH = 100, 32
+"""An epoch of fewer steps teaches too little to be judged by; portions smaller than the least take too long."""
+
 
 @dataclass(frozen=True)
 class DeepCFSettings:
@@ -31,10 +34,11 @@ class DeepCFSettings:
     dropout: float = 0.2
     emphasis: float = 1.0
     """How much more than any purchase one counts whose number is the highest of its product."""
-    drawn: int = 256
+    drawn: int = 128
     """How many products each purchase is compared with."""
     learning_rate: float = 0.003
     batch: int = 512
+    """At most; a shop with few purchases learns in smaller portions."""
     epochs: int = 30
     """At most; training ends when held-back purchases are no longer found better."""
     patience: int = 3
@@ -114,7 +118,7 @@ class DeepCF(ScorerModel):
             "hidden": (25, 50, 100),
             "dropout": ("even", 0.0, 0.5),
             "emphasis": ("even", 0.0, 4.0),
-            "drawn": (64, 256, 1024),
+            "drawn": (64, 128, 512),
             "learning_rate": ("log", 0.0005, 0.02),
         }
 
@@ -143,7 +147,8 @@ class DeepCF(ScorerModel):
 
         rows = {"user": pairs.row.astype(np.int32), "item": pairs.col.astype(np.int32), "weight": weight}
         learnt = {name: array[holding.learnt] for name, array in rows.items()}
-        plan = Plan(settings.epochs, settings.batch, settings.patience)
+        batch = min(settings.batch, max(LEAST_BATCH, int(holding.learnt.sum()) // STEPS))
+        plan = Plan(settings.epochs, batch, settings.patience)
         self.curve = train(network, learnt, plan, seed, judge if holding.held else None, report)
         return _scorer(common, network.arrays())
 

@@ -60,9 +60,9 @@ class Collaborative(keras.Model):  # type: ignore[misc]
         drawn = keras.random.randint((number,), 0, self.sizes.items, seed=self.random)
         others = self._embedded("items", drawn, training)
         right = ops.sum(users * bought, axis=1) + self._bias(inputs["item"])
-        right += self._dense(users, bought, training)
+        right += self._dense(users, bought)
         wrong = ops.matmul(users, ops.transpose(others)) + self._bias(drawn)
-        wrong += self._dense(users[:, None], others[None], training)
+        wrong += self._dense(users[:, None], others[None])
         return right, wrong, drawn
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *_: Any, **__: Any) -> Any:
@@ -78,11 +78,12 @@ class Collaborative(keras.Model):  # type: ignore[misc]
     def _bias(self, items: Any) -> Any:
         return ops.cast(ops.take(self.learned["bias"], items), self.compute_dtype)
 
-    def _dense(self, users: Any, items: Any, training: bool) -> Any:
+    def _dense(self, users: Any, items: Any) -> Any:
+        # Nothing is forgotten in here: drawing that for every pair would take longer than all the rest.
         weights = {name: ops.cast(one, self.compute_dtype) for name, one in self.learned.items()}
         hidden = ops.matmul(users, weights["user_dense"]) + ops.matmul(items, weights["item_dense"])
-        hidden = self.forget(ops.relu(hidden + weights["dense_bias"]), training=training)
-        return ops.sum(hidden * weights["out"], axis=-1)
+        hidden = ops.relu(hidden + weights["dense_bias"])
+        return ops.matmul(hidden, weights["out"][:, None])[..., 0]
 
     def arrays(self) -> dict[str, Floats]:
         """What was learned."""
