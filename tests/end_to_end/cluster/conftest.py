@@ -51,7 +51,9 @@ def wanted_images() -> set[str]:
 
 def present_images() -> set[str]:
     nodes = json.loads(kubectl("get", "nodes", "-o", "json").stdout)["items"]
-    names = [name for node in nodes for image in node["status"].get("images", []) for name in image.get("names", [])]
+    images = [image for node in nodes for image in node["status"].get("images", [])]
+    # One whose name another has taken over is listed without any.
+    names = [name for image in images for name in image.get("names") or []]
     return {re.sub(r"^(docker\.io/library|localhost)/", "", name) for name in names}
 
 
