@@ -17,11 +17,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else "expected to fail"
         skipped[report.nodeid] = str(reason).removeprefix("Skipped: ")
-    elif report.when == "call":
+    elif report.when == "call" or report.failed:
         ran.add(report.nodeid)
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):
+        return  # one of several processes: the one that started it hears of every test
     if not ran and not skipped:
         line = "there are none"
     elif not skipped:
