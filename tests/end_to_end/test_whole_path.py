@@ -20,7 +20,8 @@ from steps.clients.object_store import Store, open_store
 from steps.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-SHOP = ("-p", "source=demo:users=200,items=60,days=120", "-p", "set=als.factors=16,als.iterations=5")
+SETTINGS = "als.factors=16,als.iterations=5,als.regularization=3"
+SHOP = ("-p", "source=demo:users=200,items=60,days=120", "-p", f"set={SETTINGS}")
 
 
 def submit(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

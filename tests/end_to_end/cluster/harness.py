@@ -32,7 +32,8 @@ KUBERNETES = ROOT / "containers" / "kubernetes"
 LOAD = Path(__file__).with_name("load.py")
 WORKFLOW = "workflows.argoproj.io/workflow"
 
-SHOP = ("-p", "source=demo:users=300,items=60,days=120", "-p", "set=als.factors=16,als.iterations=5")
+SETTINGS = "als.factors=16,als.iterations=5,als.regularization=3"
+SHOP = ("-p", "source=demo:users=300,items=60,days=120", "-p", f"set={SETTINGS}")
 ALONE = (*SHOP, "-p", "models=als")
 QUICK = ("-p", "models=popularity", "-p", "min-metric=hit_rate@10=0")
 """With SHOP: one model, promoted whatever it is like, for tests of what happens around it."""
