@@ -15,6 +15,7 @@ class Exit(IntEnum):
     CHECK_FAILED = 69
     TRY_AGAIN = 75
     INTERRUPTED = 130
+    TERMINATED = 143
 
 
 class StepError(Exception):

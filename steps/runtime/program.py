@@ -82,25 +82,34 @@ def main(
     """
     started = time.perf_counter()
     name = parser.prog.rsplit(".", 1)[-1]
-    signal.signal(signal.SIGTERM, _interrupt)
+    told: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         start_logging()
         add_common_flags(parser)
         flags = parser.parse_args(arguments)
         step = Step(Settings.from_environment(os.environ), flags, _outputs(flags.outputs))
         run(step)
-    except StepError as error:
-        log.error("%s: %s", name, error)
-        return error.code
-    except OSError as error:
-        log.error("%s: %s", name, _what_failed(error))
-        return Exit.USAGE if isinstance(error, WRONG_PLACE) else Exit.TRY_AGAIN
-    except KeyboardInterrupt:
-        if service:
-            log.info("%s: stopped", name)
-            return Exit.DONE
-        log.error("%s: interrupted", name)
-        return Exit.INTERRUPTED
+    except (Exception, KeyboardInterrupt) as error:
+        # Whoever is told to stop has ended for that reason, also where a library made another error of it.
+        if told or isinstance(error, KeyboardInterrupt):
+            if service:
+                log.info("%s: stopped", name)
+                return Exit.DONE
+            log.error("%s: interrupted", name)
+            return Exit.TERMINATED if told else Exit.INTERRUPTED
+        if isinstance(error, StepError):
+            log.error("%s: %s", name, error)
+            return error.code
+        if isinstance(error, OSError):
+            log.error("%s: %s", name, _what_failed(error))
+            return Exit.USAGE if isinstance(error, WRONG_PLACE) else Exit.TRY_AGAIN
+        raise
     seconds, mebibytes = time.perf_counter() - started, peak_memory() / 2**20
     log.info("%s: done in %.1f s, peak memory %.0f MiB", name, seconds, mebibytes, extra={FIGURES: step.figures})
     return Exit.DONE
@@ -124,10 +133,6 @@ def _what_failed(error: OSError) -> str:
     """A disk of this machine that is full or gone, in one sentence."""
     place = error.filename2 or error.filename
     return f"{place}: {error.strerror}" if place and error.strerror else str(error) or type(error).__name__
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def peak_memory() -> int:

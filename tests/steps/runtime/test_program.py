@@ -119,16 +119,27 @@ def test_help_teaches_and_answers_at_once(name: str) -> None:
     assert min(seconds for seconds, _ in answers) < max(0.5, 8 * bare)
 
 
-def test_a_terminated_program_says_so_and_leaves(tmp_path: Path) -> None:
+WAITS = "wait = lambda step: (print('up', flush=True), time.sleep(30))"
+SWALLOWS = """
+def wait(step):
+    try:
+        print('up', flush=True), time.sleep(30)
+    except KeyboardInterrupt:
+        raise RuntimeError('what a library makes of it')
+"""
+
+
+@pytest.mark.parametrize("waits", [WAITS, SWALLOWS])
+def test_a_terminated_program_says_so_and_leaves_with_a_code_that_is_tried_again(waits: str) -> None:
     code = (
-        "import sys, time; from steps.runtime.program import Parser, main;"
-        "wait = lambda step: (print('up', flush=True), time.sleep(30));"
+        "import sys, time; from steps.runtime.program import Parser, main\n"
+        f"{waits}\n"
         "sys.exit(main(Parser(prog='x', description='', epilog=''), wait, []))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         process.stdout.readline()
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(10) == 130
+        assert process.wait(10) == 143
         assert process.stderr
         assert b"interrupted" in process.stderr.read()
