@@ -180,8 +180,7 @@ def test_the_steps_take_purchases_to_a_release(released: dict[str, str]) -> None
     assert released["new"] == "true"
     assert json.loads(released["models"]) == ["popularity", "als", "ease", "item_knn"]
     assert released["promote"] == "true"
-    assert released["winner"] == released["candidate"]
-    assert released["winner"] != "candidates/first/popularity"
+    assert released["winner"] == released["candidate"] == "candidates/first/als"
     assert released["version"] == "1"
 
 

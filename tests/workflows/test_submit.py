@@ -88,6 +88,8 @@ def test_a_mistake_is_one_sentence_and_exit_2(tmp_path, words, said):
 def test_list_shows_every_parameter_with_its_default(tmp_path):
     answer = submit(tmp_path, "--list", COLUMNS="200")
     assert answer.returncode == 0
+    assert "-p models= " in answer.stdout
+    assert "(default: popularity,als,ease,item_knn,blend)" in answer.stdout
     assert "-p trials=1" in answer.stdout
     assert "-p keep-snapshots=5" in answer.stdout
 
