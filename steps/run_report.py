@@ -49,7 +49,7 @@ def run(step: Step) -> None:
     models.put(names.run_report(run_name), records.encode(report))
     log.info("run %s: %s%s", run_name, report["status"], f"; {report['note']}" if report["note"] else "")
     for one in failures:
-        log.warning("%s", one)
+        log.warning("%s", sentence(one))
     step.output("report", models.address(names.run_report(run_name)))
 
 
@@ -74,6 +74,15 @@ def read_failures(text: str) -> list[object]:
     if isinstance(value, list):
         return value
     return [value] if value not in ("", None) else []
+
+
+def sentence(failure: object) -> str:
+    """What failed and why, where the engine tells it as Argo does; otherwise what it tells."""
+    if not isinstance(failure, dict) or "displayName" not in failure:
+        return str(failure)
+    why = f": {failure['message']}" if failure.get("message") else ""
+    ended = "ended in error" if failure.get("phase") == "Error" else "failed"
+    return f"{failure['displayName']} {ended}{why}"
 
 
 if __name__ == "__main__":

@@ -163,7 +163,8 @@ def suggest(model: Recommender, given: Sequence[str], tried: Sequence[Trial], se
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(seed=seed * 10_007 + len(tried), n_startup_trials=RANDOM_TRIALS)
+    # The sampler takes 32 bits of a seed and refuses more.
+    sampler = optuna.samplers.TPESampler(seed=(seed * 10_007 + len(tried)) % 2**32, n_startup_trials=RANDOM_TRIALS)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     distributions = {name: distribution(values) for name, values in space.items()}
     for trial in tried:

@@ -85,6 +85,8 @@ def main(
     told: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
+        # Once is enough: a second signal would interrupt the end itself.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         told.append(number)
         raise KeyboardInterrupt
 

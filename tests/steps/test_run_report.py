@@ -7,7 +7,7 @@ import pytest
 
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
-from steps.run_report import read_failures
+from steps.run_report import read_failures, sentence
 
 Run = Callable[..., tuple[int, dict[str, str]]]
 
@@ -54,6 +54,18 @@ def test_a_promoted_model_that_was_not_released_is_said(
 )
 def test_what_the_engine_says_is_read_in_every_form(text: str, failures: list[object]) -> None:
     assert read_failures(text) == failures
+
+
+def test_a_failure_is_told_in_a_sentence() -> None:
+    told = {
+        "displayName": "train(0:als)(0)",
+        "phase": "Failed",
+        "message": "main: Error (exit code 69)",
+        "podName": "x",
+    }
+    assert sentence(told) == "train(0:als)(0) failed: main: Error (exit code 69)"
+    assert sentence({"displayName": "train", "phase": "Error", "message": ""}) == "train ended in error"
+    assert sentence("plain words") == "plain words"
 
 
 def test_a_report_belongs_to_a_run(run_step: Run) -> None:

@@ -36,19 +36,19 @@ def load(shop: World) -> Iterator[Load]:
         yield found
 
 
-def another(shop: World) -> str:
+def another(shop: World, *words: str) -> str:
     """Begins a retrain that will be published; no two of them have the same seed."""
-    return shop.start(*SHOP, *QUICK, "-p", f"seed={time.time_ns() % 1_000_000}")
+    return shop.start(*SHOP, *QUICK, "-p", f"seed={time.time_ns() % 1_000_000}", *words)
 
 
 def test_a_step_whose_pod_is_deleted_is_repeated(shop: World, load: Load) -> None:
     before = shop.live().version
-    name = another(shop)
-    lost = shop.reached(name, "train(0:popularity)(0)")
+    name = another(shop, "-p", "models=als", "-p", "trials=60")  # so long that it is not over when its pod goes
+    lost = shop.reached(name, "train(0:als)(0)")
     shop.kubectl("delete", "pod", lost.pod, "--grace-period=0", "--force")
     nodes = shop.ended(name)
-    assert nodes["train(0:popularity)(0)"].phase in ("Error", "Failed")
-    assert nodes["train(0:popularity)(1)"].phase == "Succeeded"
+    assert nodes["train(0:als)(0)"].phase in ("Error", "Failed")
+    assert nodes["train(0:als)(1)"].phase == "Succeeded"
     assert shop.live().version == before + 1
 
 

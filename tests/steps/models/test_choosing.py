@@ -77,6 +77,11 @@ def test_one_trial_decides_between_the_variants(validation: Validation) -> None:
     assert validation.value(chosen.scorer) == chosen.trials[1].value > chosen.trials[0].value
 
 
+@pytest.mark.parametrize("seed", [0, 2**31 - 1])
+def test_every_seed_that_may_be_given_can_be_searched_with(seed: int, validation: Validation) -> None:
+    assert len(choose(Knob(), [], validation, seed, Limits(4)).trials) == 4
+
+
 def test_what_somebody_set_is_not_chosen(validation: Validation) -> None:
     chosen = choose(Knob(KnobSettings("left", 0.2)), ["side", "knob"], validation, 1, Limits(trials=10))
     assert chosen.model.settings == KnobSettings("left", 0.2)

@@ -129,10 +129,21 @@ def wait(step):
 """
 
 
-@pytest.mark.parametrize("waits", [WAITS, SWALLOWS])
+TIDIES = """
+def wait(step):
+    try:
+        print('up', flush=True), time.sleep(30)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        print('tidied', file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("waits", [WAITS, SWALLOWS, TIDIES])
 def test_a_terminated_program_says_so_and_leaves_with_a_code_that_is_tried_again(waits: str) -> None:
     code = (
-        "import sys, time; from steps.runtime.program import Parser, main\n"
+        "import os, signal, sys, time; from steps.runtime.program import Parser, main\n"
         f"{waits}\n"
         "sys.exit(main(Parser(prog='x', description='', epilog=''), wait, []))"
     )
@@ -142,4 +153,6 @@ def test_a_terminated_program_says_so_and_leaves_with_a_code_that_is_tried_again
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(10) == 143
         assert process.stderr
-        assert b"interrupted" in process.stderr.read()
+        said = process.stderr.read()
+        assert b"interrupted" in said
+        assert (b"tidied" in said) == (waits == TIDIES), "a second signal does not interrupt the end"
