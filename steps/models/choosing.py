@@ -100,10 +100,11 @@ def choose(
         elif tried and limits.seconds and sum(one.seconds for one in tried) >= limits.seconds:
             break
         else:
+            began = time.perf_counter()  # what to try next is thought about in the budget's time
             asked = first[number] if number < len(first) else suggest(model, given, tried, seed)
             if asked is None:
                 break
-            trial, scorer = attempt(asked, validation, seed, tried, report)
+            trial, scorer = attempt(asked, validation, seed, tried, report, began)
             record(trial)
         tried.append(trial)
         if trial.state == "complete" and (best is None or trial.value > best[0].value):
@@ -111,7 +112,7 @@ def choose(
     if best is None:  # the check that failed in every trial will say why, when the whole is fitted
         return Choice(first[0], tried)
     chosen = type(model)(model.settings_type(**best[0].settings))
-    scorer = best[1] or attempt(chosen, validation, seed, (), report)[1]
+    scorer = best[1] or attempt(chosen, validation, seed, (), report, time.perf_counter())[1]
     return Choice(chosen, tried, scorer)
 
 
@@ -126,10 +127,15 @@ def variants(model: Recommender, given: Sequence[str]) -> list[Recommender]:
 
 
 def attempt(
-    model: Recommender, validation: Validation, seed: int, earlier: Sequence[Trial], report: Report
+    model: Recommender,
+    validation: Validation,
+    seed: int,
+    earlier: Sequence[Trial],
+    report: Report,
+    began: float,
 ) -> tuple[Trial, Scorer | None]:
     """Fits one model on what may be learned from, and asks it about the rest."""
-    started, steps = time.perf_counter(), dict[str, float]()
+    steps: dict[str, float] = {}
 
     def watch(done: int, planned: int) -> None:
         report(done, planned)
@@ -148,7 +154,7 @@ def attempt(
         state, value = "pruned", max(steps.values())
     except CheckFailedError:  # settings of which no model comes are a finding of a search, not its end
         state = "failed"
-    seconds = round(time.perf_counter() - started, 3)
+    seconds = round(time.perf_counter() - began, 3)
     return Trial(len(earlier), dict(vars(model.settings)), state, value, seconds, steps), scorer
 
 
