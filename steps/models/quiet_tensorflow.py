@@ -30,7 +30,8 @@ def native_stderr_kept() -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 with native_stderr_kept():
     import tensorflow as tf
+    from tensorflow.core.protobuf.fingerprint_pb2 import FingerprintDef
 
     tf.config.list_physical_devices()  # looks for GPUs now, and says here that there are none
 
-__all__ = ["tf"]
+__all__ = ["FingerprintDef", "tf"]

@@ -14,7 +14,7 @@ from steps.models.deep_cf import Dense
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.item_to_item import ItemToItem
-from steps.models.quiet_tensorflow import tf
+from steps.models.quiet_tensorflow import FingerprintDef, tf
 from steps.models.scorer import LEAST_SPREAD, Scorer
 from steps.models.sequence import NextItem
 from steps.models.signature import (
@@ -32,12 +32,22 @@ from steps.models.signature import (
 )
 from steps.models.two_stage import TwoStage, rating
 
+FINGERPRINT = "fingerprint.pb"
+
 
 def export(scorer: Scorer, seen: sp.csr_matrix, folder: Path) -> None:
     """Writes the model; it needs nothing but TensorFlow to run."""
     module = Served(scorer, seen)
     signatures = {PREDICT: module.predict, RECOMMEND: module.recommend}
     tf.saved_model.save(module, str(folder), signatures=signatures)
+    name_by_content(folder / FINGERPRINT)
+
+
+def name_by_content(fingerprint: Path) -> None:
+    """Puts what the checksums say in the place of a random id, so that the same model is the same bytes."""
+    found = FingerprintDef.FromString(fingerprint.read_bytes())
+    found.uuid = f"{found.saved_model_checksum:020d}{found.checkpoint_hash:020d}"
+    fingerprint.write_bytes(found.SerializeToString(deterministic=True))
 
 
 class FactorGraph(tf.Module):  # type: ignore[misc]
