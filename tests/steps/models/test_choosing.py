@@ -57,6 +57,10 @@ class Knob(FactorModel):
         return users, items[:, None]
 
 
+def silent(done: int, planned: int) -> None:
+    """No progress bar."""
+
+
 @pytest.fixture
 def validation(checkerboard: Interactions) -> Validation:
     before = checkerboard.matrix.tolil()
@@ -123,16 +127,16 @@ def test_a_spent_budget_begins_no_trial(validation: Validation) -> None:
 
 def test_a_trial_behind_the_others_is_given_up(validation: Validation) -> None:
     ahead = [Trial(n, {"side": "right", "knob": 0.7}, "complete", 0.9, 1.0, {"1": 0.9}) for n in range(3)]
-    trial, scorer = choosing.attempt(Knob(KnobSettings(knob=0.0)), validation, 1, ahead, lambda done, planned: None, 0.0)
+    trial, scorer = choosing.attempt(Knob(KnobSettings(knob=0.0)), validation, 1, ahead, silent, 0.0)
     assert (trial.state, scorer) == ("pruned", None)
     assert list(trial.steps) == ["1"]
-    trial, scorer = choosing.attempt(Knob(), validation, 1, ahead[:2], lambda done, planned: None, 0.0)
+    trial, scorer = choosing.attempt(Knob(), validation, 1, ahead[:2], silent, 0.0)
     assert trial.state == "complete"
     assert scorer is not None
 
 
 def test_settings_of_which_no_model_comes_lose(validation: Validation) -> None:
-    trial, scorer = choosing.attempt(Knob(KnobSettings(knob=-1)), validation, 1, (), lambda done, planned: None, 0.0)
+    trial, scorer = choosing.attempt(Knob(KnobSettings(knob=-1)), validation, 1, (), silent, 0.0)
     assert (trial.state, trial.value, scorer) == ("failed", 0.0, None)
     assert choose(Knob(KnobSettings(knob=-1)), ["knob"], validation, 1, Limits()).model.settings.side == "left"
 
