@@ -62,5 +62,13 @@ def test_every_flag_of_submit_and_deploy_exists() -> None:
                 assert all(flag in told for flag in flags), command
 
 
+def test_every_image_that_runs_on_one_machine_is_carried_there() -> None:
+    found = re.search(r"kind load docker-image recommender-\{(.*?)\}:", README)
+    assert found
+    rendered = [*(ROOT / "tests/workflows/golden").glob("*.yaml"), ROOT / "tests/containers/kubernetes/golden/kind.yaml"]
+    run = {name for path in rendered for name in re.findall(r"image: recommender-([\w-]+):", path.read_text())}
+    assert set(found[1].split(",")) == run
+
+
 def test_the_test_command_is_the_one_that_the_check_runs() -> None:
     assert re.search(r"<!-- test-command -->\n```sh\npytest\n```", README)
