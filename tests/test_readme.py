@@ -65,7 +65,8 @@ def test_every_flag_of_submit_and_deploy_exists() -> None:
 def test_every_image_that_runs_on_one_machine_is_carried_there() -> None:
     found = re.search(r"kind load docker-image recommender-\{(.*?)\}:", README)
     assert found
-    rendered = [*(ROOT / "tests/workflows/golden").glob("*.yaml"), ROOT / "tests/containers/kubernetes/golden/kind.yaml"]
+    workflows = (ROOT / "tests" / "workflows" / "golden").glob("*.yaml")
+    rendered = [*workflows, ROOT / "tests" / "containers" / "kubernetes" / "golden" / "kind.yaml"]
     run = {name for path in rendered for name in re.findall(r"image: recommender-([\w-]+):", path.read_text())}
     assert set(found[1].split(",")) == run
 
