@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hera.workflows import (
     ConfigMapEnvFrom,
+    ConfigMapVolume,
     Container,
     EmptyDirVolume,
     Env,
@@ -33,6 +34,8 @@ SETTINGS = "recommender-settings"
 """The ConfigMap with STORE and its companions; a pod does not start without it, for it would write into itself."""
 STORE_SECRETS = dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "recommender-s3")
 SOURCE_SECRETS = dict.fromkeys(("KAGGLE_USERNAME", "KAGGLE_KEY", "PGUSER", "PGPASSWORD"), "recommender-sources")
+AUTHORITY, AUTHORITY_FOLDER = "recommender-ca", "/etc/recommender/ca"
+"""An optional ConfigMap with a certificate authority of one's own before S3; S3_CA_FILE names the file there."""
 SERVICE_ACCOUNT = "recommender-workflow"
 LABELS = {"app.kubernetes.io/part-of": "recommender"}
 OUTPUTS, SCRATCH = "/outputs", "/scratch"
@@ -160,6 +163,7 @@ def step(
         volumes=[
             EmptyDirVolume(name="outputs", mount_path=OUTPUTS, size_limit=m.Quantity(root="64Mi")),
             EmptyDirVolume(name="scratch", mount_path=SCRATCH, size_limit=m.Quantity(root=size.scratch)),
+            ConfigMapVolume(name=AUTHORITY, mount_path=AUTHORITY_FOLDER, read_only=True, optional=True),
             *store_volume(),
         ],
         labels={**LABELS, "app.kubernetes.io/component": program.replace("_", "-")},

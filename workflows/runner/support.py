@@ -124,8 +124,11 @@ def _container(template: Fields, where: str) -> None:
     for source in container.get("envFrom", []):
         _only(source, {"configMapRef", "secretRef"}, f"envFrom of {where}")
     for volume in template.get("volumes", []):
-        # A claim is the store's volume on a cluster; here STORE says where the store is.
-        _only(volume, {"name", "emptyDir", "persistentVolumeClaim"}, f"volume {volume.get('name')!r} of {where}")
+        # A claim is the store's volume on a cluster; here STORE says where the store is. The same with S3_CA_FILE
+        # and a ConfigMap, if a step can do without it.
+        known = {"name", "emptyDir", "persistentVolumeClaim"}
+        known |= {"configMap"} if volume.get("configMap", {}).get("optional") else set()
+        _only(volume, known, f"volume {volume.get('name')!r} of {where}")
     for mount in container.get("volumeMounts", []):
         _only(mount, {"name", "mountPath", "readOnly"}, f"volumeMounts of {where}")
 

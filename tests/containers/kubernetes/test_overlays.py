@@ -13,7 +13,7 @@ import yaml
 from steps.clients.tf_serving import parse_slots
 from steps.runtime.settings import Settings
 from workflows.catalog import build
-from workflows.templates import SERVICE_ACCOUNT, SETTINGS
+from workflows.templates import AUTHORITY, AUTHORITY_FOLDER, SERVICE_ACCOUNT, SETTINGS
 
 ROOT = Path(__file__).parents[3]
 TREE = ROOT / "containers" / "kubernetes"
@@ -231,7 +231,7 @@ def test_every_pod_is_restricted(overlay, objects):
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & spec.keys(), name
         assert {next(key for key in volume if key != "name") for volume in spec["volumes"]} <= {
-            "emptyDir", "persistentVolumeClaim",
+            "configMap", "emptyDir", "persistentVolumeClaim",
         }, name  # fmt: skip
         assert spec["automountServiceAccountToken"] is False, name
         fixed = {"runAsUser", "runAsGroup", "fsGroup"}
@@ -367,6 +367,26 @@ def test_a_shared_volume_is_where_the_settings_say_and_servers_only_read_it(ever
         claims = [volume["persistentVolumeClaim"] for volume in pod["spec"]["volumes"] if volume["name"] == "store"]
         assert claims == [{"claimName": "recommender-store", "readOnly": True}], name
     assert overlay.names("Deployment") == {"model-server", "tf-serving-blue", "tf-serving-green"}
+
+
+def test_whatever_asks_the_store_has_the_authority_before_it_where_there_is_one(every):
+    steps = [
+        ("step " + t["name"], t["container"], t) for t in build("retrain")["spec"]["templates"] if "container" in t
+    ]
+    servers = [
+        (f"{name}/{container['name']}", container, pod["spec"])
+        for overlay in every.values()
+        for name, pod in overlay.pods()
+        for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+        if "envFrom" in container
+    ]
+    assert steps
+    assert servers
+    for name, container, holder in [*steps, *servers]:
+        mounts = [mount for mount in container["volumeMounts"] if mount["name"] == AUTHORITY]
+        assert mounts == [{"name": AUTHORITY, "mountPath": AUTHORITY_FOLDER, "readOnly": True}], name
+        [volume] = [volume for volume in holder["volumes"] if volume["name"] == AUTHORITY]
+        assert volume["configMap"] == {"name": AUTHORITY, "optional": True}, name
 
 
 def test_the_minio_of_one_machine_has_the_keys_that_the_steps_use(kind):

@@ -124,6 +124,18 @@ def test_an_unsupported_field_is_named_with_its_template(make, runner, path, val
     assert not runner.runs.exists()
 
 
+def test_files_of_a_cluster_that_a_step_can_do_without_are_passed_over(make):
+    workflow = base(make)
+    for optional, refused in ((True, False), (False, True)):
+        volume = {"name": "ca", "configMap": {"name": "ca", "optional": optional}}
+        put(workflow, (*T, "volumes"), [volume])
+        if refused:
+            with pytest.raises(UnsupportedError, match="volume 'ca' of template 'work' uses configMap"):
+                check(workflow)
+        else:
+            check(workflow)
+
+
 def test_two_kinds_of_items_are_refused(make):
     workflow = base(make)
     workflow["spec"]["templates"][2]["dag"]["tasks"][0] |= {"withItems": [1], "withParam": "[1]"}
