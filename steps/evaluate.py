@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from steps.artifacts.report import Figures
     from steps.artifacts.verdict import Verdict
     from steps.models.evaluation import HeldOut, Measured
+    from steps.models.ids import Codes
     from steps.models.rules import Rules
     from steps.models.scorer import Scorer
 
@@ -97,6 +98,7 @@ def judge(
     """Measures everybody on the same users, decides, and writes figures, report and, last, the verdict."""
     from steps.artifacts import dataset, report
     from steps.artifacts.dataset import Split
+    from steps.artifacts.evidence import Evidence
     from steps.models import evaluation
     from steps.models.popularity import Popularity
 
@@ -148,11 +150,33 @@ def judge(
             sample=sample(data, scorers[decision.winner], held),
             created=records.now(),
         )
-        page = report.render(judged, data.manifest, live)
+        shown = Evidence(
+            data=data,
+            learnt=learnt.matrix,
+            held=held,
+            rules=rules,
+            found=found,
+            candidates=measured,
+            bars=bars,
+            winner=decision.winner,
+            live=live,
+            stranger=stranger(scorers[decision.winner]),
+        )
+        page = report.render(judged, shown)
         for name, one in found.items():
             store.models.put(f"{one.path}/metrics.json", records.encode(judged.candidates[name]))
             store.models.put(f"{one.path}/report.html", page.encode())
         return verdict.write(store.models, judged)
+
+
+def stranger(scorer: Scorer) -> Codes:
+    """What somebody is shown of whom nothing is known."""
+    import numpy as np
+
+    from steps.models.ids import UNKNOWN
+
+    found: Codes = scorer.recommend(np.array([UNKNOWN], np.int32), SAMPLE_ITEMS).items[0]
+    return found
 
 
 def sample(data: Dataset, scorer: Scorer, held: HeldOut) -> list[dict[str, object]]:

@@ -136,6 +136,7 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
             peak_memory=peak_memory(),
             created=records.now(),
             search=[asdict(trial) for trial in chosen.trials],
+            curve=making.learning_curve(model, chosen.trials),
         )
         return candidate.write(store.models, manifest, folder)
 

@@ -39,6 +39,8 @@ class Candidate:
     """Of each file its sha256 and size."""
     search: list[dict[str, Any]] = field(default_factory=list)
     """What was tried on the validation split, in its order."""
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    """Where a family learns in passes: of each `pass` the `figure` that held-back purchases gave, or the `loss`."""
 
     @property
     def path(self) -> str:

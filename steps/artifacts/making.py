@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 
 from steps.artifacts.dataset import Dataset, Split
 from steps.models import choosing, evaluation
-from steps.models.choosing import Validation
+from steps.models.choosing import Trial, Validation
 from steps.models.evaluation import HeldOut
 from steps.models.ids import UNKNOWN
 from steps.models.interactions import Interactions
-from steps.models.recommender import NOBODY
+from steps.models.recommender import NOBODY, Recommender
 from steps.models.scorer import Scorer, rows_of
 
 LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-cpu", "optuna")
@@ -37,6 +40,16 @@ def expected_answers(scorer: Scorer, data: Dataset) -> list[dict[str, object]]:
         }
         for code, items, scores, known in zip(codes, found.items, found.scores, found.known, strict=True)
     ]
+
+
+def learning_curve(model: Recommender, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """What the passes of a model reached: by its own record, or by what the best trial was asked on its way."""
+    own = getattr(model, "curve", ())
+    if own:
+        return [{"pass": number, **asdict(epoch)} for number, epoch in enumerate(own, 1)]
+    whole = [trial for trial in trials if trial.state == "complete"]
+    steps = max(whole, key=lambda trial: trial.value).steps if whole else {}
+    return [{"pass": int(number), "figure": steps[number]} for number in sorted(steps, key=int)]
 
 
 def library_versions() -> dict[str, str]:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
+from markupsafe import Markup
 
-from steps.artifacts.release import Release
+from steps.artifacts import charts, evidence
+from steps.artifacts.candidate import Candidate
+from steps.artifacts.charts import Scale, Series
+from steps.artifacts.evidence import BOUGHT, Evidence
 from steps.artifacts.verdict import Verdict
 from steps.models import metrics
 from steps.models.evaluation import LIVE, POPULARITY, Mask, Measured
 from steps.models.metrics import Counts
 from steps.models.rules import Rules
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
 
 MEANING = {
     "ndcg": "hits count more the higher they stand; 1 is a perfect list",
@@ -29,136 +28,214 @@ MEANING = {
     "coverage": "the share of the catalogue that is shown to anybody",
     "novelty": "how surprising the items are; higher is rarer (bits)",
 }
-OURS, BARS, WINNER = "#7a9cc6", "#b9b4ab", "#1f5fa8"
+OTHERS = 6
+"""So many more colours the page has beside those of the winner, of popularity and of the live model."""
+WRITTEN_TRIALS = 30
+"""The best so many of a search are listed."""
+LEAST_CUSTOMERS = 10
+"""A chart leaves a class of fewer out: its value is chance."""
 
 
 class Figures(TypedDict):
     """What a verdict says of one model."""
 
     metrics: dict[str, float]
+    intervals: dict[str, list[float]]
     slices: dict[str, dict[str, float]]
 
 
 def figures(one: Measured, rules: Rules, groups: Mapping[str, Mask], buyers: Counts, users: int) -> Figures:
     """Every metric of one model, and the deciding one for each group of users."""
-    k = rules.k
-    means = {f"{name}@{k}": one.mean(name, k) for name in metrics.PER_USER}
-    means[f"coverage@{k}"] = metrics.coverage(one.shown[:, :k], len(buyers))
-    means[f"novelty@{k}"] = metrics.novelty(one.shown[:, :k], buyers, users)
-    if rules.floor:
-        name, at, _ = rules.floor
-        means[f"{name}@{at}"] = one.mean(name, at)
-    values = one.per_user(rules.metric, k)
+    values = one.per_user(rules.metric, rules.k)
     parts = {
-        group: {"users": float(mask.sum()), f"{rules.metric}@{k}": float(values[mask].mean())}
+        group: {"users": float(mask.sum()), f"{rules.metric}@{rules.k}": float(values[mask].mean())}
         for group, mask in groups.items()
         if mask.any()
     }
-    return {"metrics": means, "slices": parts}
+    return {
+        "metrics": evidence.means(one, rules, buyers, users),
+        "intervals": evidence.intervals(one, rules),
+        "slices": parts,
+    }
 
 
-def render(judged: Verdict, manifest: Mapping[str, Any], live: Release | None) -> str:
+def render(judged: Verdict, found: Evidence) -> str:
     """The page, with everything inside: no script, no font and no picture from elsewhere."""
     from jinja2 import Environment
 
-    template = Environment(autoescape=True).from_string(
-        files("steps.artifacts").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    table = comparison(judged, live)
+    surroundings = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    surroundings.filters["short"] = short
+    template = surroundings.from_string(files("steps.artifacts").joinpath("report.html").read_text(encoding="utf-8"))
+    table = evidence.comparison(found)
     return template.render(
         judged=judged,
-        winner=judged.winner.rsplit("/", 1)[-1],
-        live=live,
-        counts=manifest.get("counts", {}),
-        period=manifest.get("time"),
+        winner=found.winner,
+        live=found.live,
+        counts=found.data.manifest.get("counts", {}),
+        period=found.data.manifest.get("time"),
+        styles=styles(found),
+        why=why(found),
         table=table,
         best=table.idxmax(),
         meaning={column: MEANING[column.partition("@")[0]] for column in table.columns},
-        groups=by_group(judged, live),
-        differences={title(bar, live): one for bar, one in judged.differences.items()},
-        chart=svg(bars_chart(judged, live)),
-        groups_chart=svg(groups_chart(judged, live)),
+        models=whiskers(found, table),
+        differences={found.title(bar): one for bar, one in judged.differences.items()},
+        groups=evidence.in_groups(found, evidence.groups(found)),
+        purchases=by_purchases(found),
+        exposure=exposure(found),
+        unheard=evidence.unheard(found),
+        stranger=[found.item(int(code)) for code in found.stranger if code >= 0],
+        examples=evidence.examples(found),
+        training=[training(one, found.metric) for one in found.found.values()],
     )
 
 
-def title(bar: str, live: Release | None) -> str:
-    return f"live (version {live.version})" if bar == LIVE and live else bar
+def styles(found: Evidence) -> dict[str, str]:
+    """The class, and with it the colour, that each model has in every chart."""
+    fixed = {found.title(LIVE): "live", POPULARITY: "popular", found.winner: "won"}
+    others = [name for name in found.everybody if name not in fixed]
+    return {**fixed, **{name: f"other{place % OTHERS}" for place, name in enumerate(others)}, BOUGHT: "bought"}
 
 
-def rows(judged: Verdict, live: Release | None) -> dict[str, dict[str, Any]]:
-    """Everybody who was measured, by the name that the page shows."""
-    others = {title(bar, live): one for bar, one in judged.bars.items() if bar not in judged.candidates}
-    return {**judged.candidates, **others}
+def why(found: Evidence) -> str:
+    """Who is best and by how much, in one sentence for people."""
+    values = {name: float(found.values(name).mean()) for name in found.everybody}
+    low, high = metrics.interval(found.values(found.winner))
+    parts = [f"{found.winner} is the best of {len(found.candidates)}" if len(found.candidates) > 1 else found.winner]
+    parts[0] += f" with {found.metric} {values[found.winner]:.4f} (95 % between {low:.4f} and {high:.4f})"
+    parts += [times(values[found.winner], values[name], name) for name in found.compared if name != found.winner]
+    second = next((name for name in found.everybody if name in found.candidates and name != found.winner), "")
+    if second and second not in found.compared:
+        parts.append(f"next comes {second} with {values[second]:.4f}")
+    return "; ".join(parts) + "."
 
 
-def comparison(judged: Verdict, live: Release | None) -> pd.DataFrame:
-    import pandas as pd
+def times(ours: float, theirs: float, name: str) -> str:
+    if abs(ours - theirs) < 5e-5:
+        return f"{name} is as good"
+    return f"{ours / theirs:.2f} times {name}'s {theirs:.4f}" if theirs else f"{name} has 0"
 
-    return pd.DataFrame({name: one["metrics"] for name, one in rows(judged, live).items()}).T
+
+def whiskers(found: Evidence, table: Any) -> dict[str, Any]:
+    """A row a model: the deciding metric with its interval, on one scale."""
+    spans = {name: metrics.interval(found.values(name)) for name in found.everybody}
+    scale = Scale.over([edge for span in spans.values() for edge in span], zero=True)
+    known = styles(found)
+    rows = {}
+    for name, (low, high) in spans.items():
+        value = float(table.loc[name, found.metric])
+        said = f"{name}: {value:.4f}, 95 % between {low:.4f} and {high:.4f}"
+        rows[name] = {
+            "value": value,
+            "low": low,
+            "high": high,
+            "picture": charts.whisker(value, low, high, scale, known[name], said),
+        }
+    return {"rows": rows, "ruler": charts.ruler(scale)}
 
 
-def by_group(judged: Verdict, live: Release | None) -> pd.DataFrame:
-    import pandas as pd
-
-    everybody = rows(judged, live)
-    parts = {
-        name: {group: one[judged.metric] for group, one in found["slices"].items()} for name, found in everybody.items()
+def by_purchases(found: Evidence) -> dict[str, Any]:
+    """The deciding metric over how much was known of a customer."""
+    table = evidence.in_groups(found, evidence.by_purchases(found.held))
+    known = styles(found)
+    many = np.flatnonzero(table["customers"] >= LEAST_CUSTOMERS).tolist() or list(range(len(table)))
+    series = [
+        Series(name, known[name], [(place, float(table[name].iloc[place])) for place in many])
+        for name in found.compared
+    ]
+    y = Scale.over([value for one in series for _, value in one.points], zero=True)
+    label = f"{found.metric} by the number of products bought before"
+    return {
+        "table": table,
+        "names": found.compared,
+        "least": LEAST_CUSTOMERS,
+        "few": len(many) < len(table),
+        "chart": charts.lines(series, Scale.of([str(name) for name in table.index]), y, label),
     }
-    table = pd.DataFrame(parts)
-    first = next(iter(everybody.values()))["slices"]
-    table.insert(0, "customers", [int(first[group]["users"]) for group in table.index])
-    return table
 
 
-def bars_chart(judged: Verdict, live: Release | None) -> Figure:
-    """The deciding metric of every model, the winner in front."""
-    values = {name: one["metrics"][judged.metric] for name, one in rows(judged, live).items()}
-    order = sorted(values, key=lambda name: values[name])
-    winner = judged.winner.rsplit("/", 1)[-1]
-    colours = [WINNER if name == winner else OURS if name in judged.candidates else BARS for name in order]
-    figure, axes = picture(6.4, 0.6 + 0.45 * len(order))
-    places = axes.barh(order, [values[name] for name in order], color=colours, height=0.62)
-    axes.bar_label(places, fmt="%.4f", padding=4)
-    axes.set_xlim(0, max(values.values()) * 1.18 or 1)
-    axes.set_xlabel(f"{judged.metric}, more is better")
-    return figure
+def exposure(found: Evidence) -> dict[str, Any]:
+    """How much of what is shown goes to what everybody buys anyway."""
+    table = evidence.exposure(found)
+    shares = table.drop(columns="Gini")
+    known = styles(found)
+    series = [
+        Series(str(name), known[str(name)], list(enumerate(row)))
+        for name, row in zip(shares.index, shares.to_numpy().tolist(), strict=True)
+    ]
+    label = "share of the places that goes to the most bought products"
+    y = Scale(0.0, 1.0, [0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+    return {
+        "table": table,
+        "names": list(shares.index),
+        "chart": charts.lines(series, Scale.of(list(shares.columns)), y, label),
+    }
 
 
-def groups_chart(judged: Verdict, live: Release | None) -> Figure:
-    """The deciding metric in each group of customers, the winner beside what it has to beat."""
-    table = by_group(judged, live).drop(columns="customers")
-    winner = judged.winner.rsplit("/", 1)[-1]
-    shown = [name for name in (winner, POPULARITY, *(title(bar, live) for bar in judged.bars)) if name in table.columns]
-    shown = list(dict.fromkeys(shown))
-    figure, axes = picture(6.4, 0.7 + 0.5 * len(table))
-    width = 0.8 / len(shown)
-    for place, name in enumerate(shown):
-        at = np.arange(len(table)) + (len(shown) / 2 - place - 0.5) * width
-        colour = WINNER if name == winner else (BARS, OURS)[place % 2]
-        axes.barh(at, table[name], height=width * 0.9, label=name, color=colour)
-    axes.set_yticks(np.arange(len(table)), [str(group) for group in table.index])
-    axes.invert_yaxis()
-    axes.set_xlabel(judged.metric)
-    axes.legend(frameon=False, loc="best")
-    return figure
+def training(one: Candidate, metric: str) -> dict[str, Any]:
+    """How a model came about: what its passes reached, and what was tried."""
+    return {"made": one, "curve": curve(one, metric), "search": search(one)}
 
 
-def picture(width: float, height: float) -> tuple[Figure, Any]:
-    from matplotlib.figure import Figure
+def curve(one: Candidate, metric: str) -> dict[str, Any] | None:
+    """The learning curve, where a family has passes."""
+    reached = [(float(point["pass"]), point["figure"]) for point in one.curve if point.get("figure") is not None]
+    losses = [(float(point["pass"]), point["loss"]) for point in one.curve if point.get("loss") is not None]
+    if len(one.curve) < 2:
+        return None
+    x = Scale.counted(int(one.curve[0]["pass"]), int(one.curve[-1]["pass"]))
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(length=0)
-    return figure, axes
+    def chart(name: str, points: list[tuple[float, float]]) -> Markup:
+        y = Scale.over([value for _, value in points])
+        return charts.lines([Series(name, "won", points)], x, y, f"{one.model}: {name} by pass")
+
+    return {
+        "points": one.curve,
+        "reached": chart(metric, reached) if len(reached) > 1 else None,
+        "loss": chart("loss", losses) if len(losses) > 1 else None,
+        "best": max(reached, key=lambda point: point[1]) if reached else None,
+    }
 
 
-def svg(figure: Figure) -> str:
-    """The picture as text for the page, the same for the same figures."""
-    import matplotlib as mpl
+def search(one: Candidate) -> dict[str, Any] | None:
+    """What was tried on the validation split, where there was more than one thing to try."""
+    if len(one.search) < 2:
+        return None
+    whole = [trial for trial in one.search if trial["state"] == "complete"]
+    best = max(whole, key=lambda trial: trial["value"], default=None)
+    changing = [
+        name for name in one.search[0]["settings"] if len({str(t["settings"].get(name)) for t in one.search}) > 1
+    ]
+    top = 0.0
+    steps = []
+    for trial in one.search:
+        top = max(top, trial["value"]) if trial["state"] == "complete" else top
+        if top:
+            steps.append((float(trial["number"]), top))
+    y = Scale.over([trial["value"] for trial in one.search if trial["state"] != "failed"])
+    marks = [("complete", "dot", "circle"), ("pruned", "pruned", "ring"), ("failed", "failed", "cross")]
+    series = [Series("best so far", "won", steps, mark="")]
+    for state, style, mark in marks:
+        points = [(t["number"], t["value"] if state != "failed" else y.low) for t in one.search if t["state"] == state]
+        said = [
+            f"trial {trial['number']}, {state}: {trial['value']:.4f}; "
+            + ", ".join(f"{name} {short(trial['settings'].get(name))}" for name in changing)
+            for trial in one.search
+            if trial["state"] == state
+        ]
+        series.append(Series(state, "won" if state == "complete" else style, points, False, mark, said))
+    x = Scale.counted(0, len(one.search) - 1)
+    order = sorted(one.search, key=lambda trial: (trial["state"] != "complete", -trial["value"]))
+    return {
+        "chart": charts.lines(series, x, y, f"{one.model}: what each trial reached"),
+        "best": best,
+        "changing": changing,
+        "trials": order[:WRITTEN_TRIALS],
+        "count": len(one.search),
+        "states": {state: sum(t["state"] == state for t in one.search) for state, _, _ in marks},
+        "seconds": sum(trial["seconds"] for trial in one.search),
+    }
 
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "report", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
+
+def short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -135,9 +135,11 @@ def attempt(
     began: float,
 ) -> tuple[Trial, Scorer | None]:
     """Fits one model on what may be learned from, and asks it about the rest."""
-    steps: dict[str, float] = {}
+    steps, passes = dict[str, float](), 0
 
     def watch(done: int, planned: int) -> None:
+        nonlocal passes
+        passes = planned
         report(done, planned)
         partial = getattr(model, "partial", None)
         if partial and planned > 1 and done < planned and done % max(1, planned // CHECKS) == 0:
@@ -150,6 +152,8 @@ def attempt(
     try:
         scorer = model.fit(validation.learnt, seed, watch).scorer
         value = validation.value(scorer)
+        if steps:
+            steps[str(passes)] = value
     except PrunedError:
         state, value = "pruned", max(steps.values())
     except CheckFailedError:  # settings of which no model comes are a finding of a search, not its end

@@ -192,7 +192,7 @@ def start_logging() -> None:
     if level.lower() not in LEVELS:
         raise UsageError(f"LOG_LEVEL is {level!r}; allowed are {', '.join(LEVELS)}")
     root.setLevel(level.upper())
-    for noisy in ("matplotlib", "tensorflow", "h5py", "absl"):
+    for noisy in ("tensorflow", "h5py", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # It warns of every connection that it tries again; what comes of it is said in one sentence at the end.
     logging.getLogger("urllib3").setLevel(logging.ERROR)

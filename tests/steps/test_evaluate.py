@@ -92,10 +92,34 @@ def test_the_report_is_one_file_that_says_what_was_decided(run_step: Run, traine
     run_step("evaluate", "--snapshot", trained, RUN="run-1")
     page = folder_store.models.get("candidates/run-1/als/report.html").decode()
     assert "The new model may go live." in page
-    assert page.count("<svg") == 2
+    assert "als is the best of 2 with ndcg@10 " in page
+    for section in ("models", "groups", "newcomers", "variety", "examples", "training", "data"):
+        assert f'id="{section}"' in page
+    assert page.count('class="customer"') == 10
+    assert "ndcg@10 after each pass, on the validation purchases" in page, "als tells what its passes reached"
     assert not re.search(r"""(src|href)=["'](?!#)""", page)
     assert "<script" not in page
     assert json.loads(folder_store.models.get("candidates/run-1/als/metrics.json"))["metrics"]
+
+
+def test_the_report_shows_live_and_candidate_for_the_same_customers(
+    run_step: Run, trained: str, folder_store: Store
+) -> None:
+    run_step("evaluate", "--snapshot", trained, RUN="run-1")
+    run_step("model_publish", RUN="run-1")
+    run_step("train", "--snapshot", trained, "--model", "popularity", RUN="run-2")
+    run_step("evaluate", "--snapshot", trained, RUN="run-2")
+    page = folder_store.models.get("candidates/run-2/popularity/report.html").decode()
+    examples = page[page.index('id="examples"') : page.index('id="training"')]
+    assert examples.count(">popularity</b>") == examples.count(">live (version 1)</b>") == 10
+
+
+def test_the_verdict_tells_between_what_a_metric_lies(run_step: Run, trained: str, folder_store: Store) -> None:
+    run_step("evaluate", "--snapshot", trained, RUN="run-1")
+    told = verdict.read(folder_store.models, "run-1").candidates["als"]
+    for metric, (low, high) in told["intervals"].items():
+        assert 0 <= low < told["metrics"][metric] < high <= 1
+    assert set(told["intervals"]) == {f"{name}@10" for name in ("ndcg", "recall", "precision", "map", "hit_rate")}
 
 
 def test_names_from_the_data_cannot_become_markup(run_step: Run, folder_store: Store, tmp_path_factory: object) -> None:

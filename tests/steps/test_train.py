@@ -112,6 +112,19 @@ def test_settings_are_chosen_on_the_validation_split_and_the_trials_are_told(
     assert len(trials) == 4
 
 
+def test_the_manifest_tells_what_the_passes_of_als_reached(run_step: Run, snapshot: str, folder_store: Store) -> None:
+    flags = ("--set", "als.iterations=10,als.factors=4")
+    assert run_step("train", "--snapshot", snapshot, "--model", "als", *flags, RUN="run-1")[0] == 0
+    made = candidate.read(folder_store.models, "candidates/run-1/als")
+    assert [point["pass"] for point in made.curve] == [2, 4, 6, 8, 10]
+    assert made.curve[-1]["figure"] == made.metrics["validation ndcg@10"]
+
+
+def test_a_family_without_passes_has_no_learning_curve(run_step: Run, snapshot: str, folder_store: Store) -> None:
+    assert run_step("train", "--snapshot", snapshot, "--model", "item_knn", RUN="run-1")[0] == 0
+    assert candidate.read(folder_store.models, "candidates/run-1/item_knn").curve == []
+
+
 def test_a_killed_search_goes_on_where_it_was(
     run_step: Run, snapshot: str, folder_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

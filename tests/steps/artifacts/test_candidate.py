@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,16 @@ def test_without_a_manifest_there_is_no_candidate(folder_store: Store, make_cand
     assert candidate.find(folder_store.models, made.path) is None
     with pytest.raises(UsageError, match="no candidate candidates/run-1/als"):
         candidate.read(folder_store.models, made.path)
+
+
+def test_a_manifest_of_before_there_were_searches_and_curves_is_read(folder_store: Store, make_candidate: Make) -> None:
+    made = make_candidate(folder_store, "run-1")
+    key = f"{made.path}/{names.MANIFEST}"
+    manifest = json.loads(folder_store.models.get(key))
+    del manifest["search"], manifest["curve"]
+    folder_store.models.put(key, json.dumps(manifest).encode())
+    found = candidate.read(folder_store.models, made.path)
+    assert (found.search, found.curve) == ([], [])
 
 
 def test_a_second_writer_yields_to_the_first(folder_store: Store, make_candidate: Make, tmp_path: Path) -> None:

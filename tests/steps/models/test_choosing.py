@@ -133,6 +133,7 @@ def test_a_trial_behind_the_others_is_given_up(validation: Validation) -> None:
     trial, scorer = choosing.attempt(Knob(), validation, 1, ahead[:2], silent, 0.0)
     assert trial.state == "complete"
     assert scorer is not None
+    assert list(trial.steps.values())[-1] == trial.value, "where it ended is a point of its way"
 
 
 def test_settings_of_which_no_model_comes_lose(validation: Validation) -> None:

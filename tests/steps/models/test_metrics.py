@@ -82,3 +82,34 @@ def test_the_bootstrap_interval_holds_the_mean_and_narrows_with_users() -> None:
 
 def test_every_metric_that_can_decide_is_defined() -> None:
     assert tuple(metrics.PER_USER) == METRICS
+
+
+def test_an_interval_is_that_of_the_bootstrap() -> None:
+    values = np.random.default_rng(1).beta(0.3, 1.2, 800)
+    low, high = metrics.interval(values)
+    drawn_low, drawn_high = metrics.bootstrap(values, seed=3)
+    assert low == pytest.approx(drawn_low, abs=0.1 * (high - low))
+    assert high == pytest.approx(drawn_high, abs=0.1 * (high - low))
+    assert low < values.mean() < high
+
+
+def test_an_interval_stays_within_what_is_possible() -> None:
+    assert metrics.interval(np.array([0.7])) == (0.0, 1.0)
+    assert metrics.interval(np.array([0.0, 0.0, 1.0]))[0] == 0.0
+    assert metrics.interval(np.array([1.0, 1.0, 0.0]))[1] == 1.0
+
+
+def test_exposure_is_the_share_of_places_of_the_most_bought() -> None:
+    # Item 2 is bought most, then 0, then 1 and 3; of six places it has three, and an empty place is none.
+    shown = np.array([[2, 0], [2, 1], [2, 3], [-1, -1]], np.int32)
+    buyers = np.array([5, 1, 9, 1])
+    assert metrics.exposure(shown, buyers, [0.01, 0.25, 0.5, 1]) == pytest.approx([3 / 6, 3 / 6, 4 / 6, 1])
+    assert metrics.exposure(np.full((2, 2), -1, np.int32), buyers, [0.5, 1]) == [0.0, 0.0]
+
+
+def test_gini_is_zero_where_all_are_shown_alike_and_high_where_one_is_shown_alone() -> None:
+    assert metrics.gini(np.array([[0, 1], [2, 3]], np.int32), 4) == pytest.approx(0)
+    assert metrics.gini(np.array([[1], [1], [1]], np.int32), 4) == pytest.approx(0.75)
+    # Places 0, 0, 1, 3: by the definition, the mean difference of all pairs over twice the mean.
+    assert metrics.gini(np.array([[1], [1], [1], [2]], np.int32), 4) == pytest.approx((1 + 3 + 1 + 3 + 2) * 2 / 16 / 2)
+    assert metrics.gini(np.array([[-1]], np.int32), 4) == 0.0
