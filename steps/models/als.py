@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -28,14 +28,20 @@ START = 0.1
 class ALSSettings:
     """With `unobserved` 1 and `exponent` 0 it is the model that `implicit` has."""
 
+    variants: ClassVar[tuple[Mapping[str, object], ...]] = ({"regularization": 0.5}, {"regularization": 0.3})
+
     factors: int = 64
-    regularization: float = 9.0
+    regularization: float = 0.5
+    """How strongly vectors are kept small. The larger the shop the weaker the best, even with `exponent`."""
     alpha: float = 1.0
     """How much a purchase counts."""
     unobserved: float = 0.3
     """How much a pair counts that never met."""
-    exponent: float = 0.0
-    """The regularisation of a vector grows with this power of how much is known of it; 0 is the same for all."""
+    exponent: float = 0.5
+    """The regularisation of a vector grows with this power of how much is known of it; 0 is the same for all.
+
+    With the root one default suits shops of all sizes: what suits 2,000 customers alike would leave 200 with nothing.
+    """
     repeats: float = 0.0
     """How much another purchase of the same item adds: 0 nothing, 1 as much as the first."""
     half_life: float = 0.0
@@ -65,9 +71,9 @@ class ALS(FactorModel):
     def search_space(cls) -> Mapping[str, tuple[Any, ...]]:
         return {
             "factors": (32, 64, 96, 128),
-            "regularization": ("log", 0.1, 50.0),
+            # The exponent stays: another one wants another regularisation, and a search would learn of neither.
+            "regularization": ("log", 0.05, 5.0),
             "unobserved": ("log", 0.01, 1.0),
-            "exponent": ("even", 0.0, 1.0),
         }
 
     def vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:

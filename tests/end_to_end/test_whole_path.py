@@ -20,7 +20,7 @@ from steps.clients.object_store import Store, open_store
 from steps.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-SETTINGS = "als.factors=16,als.iterations=5,als.regularization=3"
+SETTINGS = "als.factors=16,als.iterations=5"
 SHOP = ("-p", "source=demo:users=200,items=60,days=120", "-p", f"set={SETTINGS}")
 
 

@@ -25,6 +25,15 @@ def trained(run_step: Run, snapshot: str) -> str:
     return snapshot
 
 
+def test_als_as_it_comes_is_better_than_popularity_in_a_small_shop_too(run_step: Run, folder_store: Store) -> None:
+    small = run_step("data_publish", "--source", "demo:users=200,items=60,days=120")[1]["snapshot"]
+    assert run_step("train", "--snapshot", small, "--model", "als", RUN="run-1")[0] == 0
+    run_step("evaluate", "--snapshot", small, RUN="run-1")
+    judged = verdict.read(folder_store.models, "run-1")
+    assert judged.promote
+    assert judged.candidates["als"]["metrics"]["ndcg@10"] > 1.2 * judged.bars["popularity"]["metrics"]["ndcg@10"]
+
+
 def test_als_beats_popularity_in_a_shop_with_tastes(run_step: Run, trained: str, folder_store: Store) -> None:
     code, outputs = run_step("evaluate", "--snapshot", trained, "--fingerprint", "abc", RUN="run-1")
     assert code == 0

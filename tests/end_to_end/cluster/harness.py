@@ -32,7 +32,7 @@ KUBERNETES = ROOT / "containers" / "kubernetes"
 LOAD = Path(__file__).with_name("load.py")
 WORKFLOW = "workflows.argoproj.io/workflow"
 
-SETTINGS = "als.factors=16,als.iterations=5,als.regularization=3"
+SETTINGS = "als.factors=16,als.iterations=5"
 SHOP = ("-p", "source=demo:users=300,items=60,days=120", "-p", f"set={SETTINGS}")
 ALONE = (*SHOP, "-p", "models=als")
 QUICK = ("-p", "models=popularity", "-p", "min-metric=hit_rate@10=0")
