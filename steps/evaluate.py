@@ -120,7 +120,7 @@ def judge(
             theirs, _ = candidate.scorer(store.models, candidate.read(store.models, live.candidate), Path(scratch))
             bars[evaluation.LIVE] = evaluation.measure_foreign(theirs, data.users, data.items, held, k)
 
-        decision = evaluation.decide(rules, measured, bars)
+        decision = evaluation.decide(rules, measured, bars, seed)
         groups = evaluation.slices(held, learnt.matrix.getnnz(axis=0))
         buyers = learnt.matrix.getnnz(axis=0)
 

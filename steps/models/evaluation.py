@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,35 +117,70 @@ class Decision:
 POPULARITY, LIVE = "popularity", "live"
 
 
-def decide(rules: Rules, candidates: Mapping[str, Measured], bars: Mapping[str, Measured]) -> Decision:
-    """The gate: the best candidate goes live where it beats popularity and is not worse than the live model.
+def decide(rules: Rules, candidates: Mapping[str, Measured], bars: Mapping[str, Measured], seed: int) -> Decision:
+    """The gate: the best candidate that surely beats popularity goes live, unless it is worse than the live model.
 
-    Popularity itself may win: it then goes live where nothing is, or where the live model has fallen behind it, because
-    showing what everybody buys is better than showing nothing or worse.
+    Surely means that the bootstrap interval of the difference lies above zero: of many models one is always a little
+    ahead by chance. Popularity itself may win: it then goes live where nothing is, or where the live model has surely
+    fallen behind it, because showing what everybody buys is better than showing nothing or worse.
     """
     name = f"{rules.metric}@{rules.k}"
     values = {model: found.mean(rules.metric, rules.k) for model, found in candidates.items()}
-    # Of equals popularity wins: the other could not beat it, and a shop with little data would show nothing at all.
-    winner = max(sorted(values), key=lambda model: (values[model], model == POPULARITY))
-    value = values[winner]
+    # Of equals popularity comes first: the other could not beat it.
+    order = sorted(values, key=lambda model: (-values[model], model != POPULARITY, model))
     if rules.floor:
         metric, k, least = rules.floor
-        reached = candidates[winner].mean(metric, k)
+        reached = candidates[order[0]].mean(metric, k)
         if reached >= least:
-            return Decision(winner, True, f"{winner} reaches {metric}@{k} {reached:.4f}, {least:g} was demanded")
-    baseline = bars[POPULARITY].mean(rules.metric, rules.k)
+            return Decision(order[0], True, f"{order[0]} reaches {metric}@{k} {reached:.4f}, {least:g} was demanded")
+    doubts: list[str] = []
+    for winner in order:
+        doubt = "" if winner == POPULARITY else _doubt(rules, winner, candidates[winner], bars[POPULARITY], seed)
+        if not doubt:
+            break
+        doubts.append(doubt)
+    else:
+        return Decision(order[0], False, doubts[0])
+    value, baseline = values[winner], bars[POPULARITY].mean(rules.metric, rules.k)
     live = bars[LIVE].mean(rules.metric, rules.k) if LIVE in bars else None
-    if winner != POPULARITY and value <= baseline:
-        return Decision(winner, False, f"{winner} has {name} {value:.4f} and does not beat popularity's {baseline:.4f}")
     if live is not None and value < live * (1 - rules.tolerance):
         worse = f"{winner} has {name} {value:.4f} and is worse than the live model's {live:.4f}"
         return Decision(winner, False, f"{worse} by more than {rules.tolerance:.1%}")
-    if winner == POPULARITY and live is not None and value <= live:
-        return Decision(winner, False, f"no model beats popularity, and the live model's {name} is {live:.4f} as well")
     if winner == POPULARITY:
-        return Decision(winner, True, f"no model beats popularity ({name} {value:.4f}), so popularity it is")
+        return _popularity_instead(rules, candidates[winner], bars.get(LIVE), doubts, seed)
     beaten = f"popularity's {baseline:.4f}" + (f", live has {live:.4f}" if live is not None else "")
-    return Decision(winner, True, f"{winner} has {name} {value:.4f} against {beaten}")
+    return Decision(winner, True, "; ".join([f"{winner} has {name} {value:.4f} against {beaten}", *doubts]))
+
+
+def _doubt(rules: Rules, model: str, found: Measured, popular: Measured, seed: int) -> str:
+    """Why a model may be no better than popularity; an empty text where it surely is."""
+    name, value = f"{rules.metric}@{rules.k}", found.mean(rules.metric, rules.k)
+    bar = against(rules, found, popular, seed)
+    if bar.low > 0:
+        return ""
+    if value <= bar.mean:
+        return f"{model} has {name} {value:.4f} and does not beat popularity's {bar.mean:.4f}"
+    return (
+        f"{model} has {name} {value:.4f} and popularity {bar.mean:.4f}, "
+        f"but the difference may be chance: its interval is {bar.low:.4f} to {bar.high:.4f}"
+    )
+
+
+def _popularity_instead(
+    rules: Rules, popular: Measured, live: Measured | None, doubts: Sequence[str], seed: int
+) -> Decision:
+    """Where nothing surely beats popularity: it goes live itself, unless what is live may be as good."""
+    name, value = f"{rules.metric}@{rules.k}", popular.mean(rules.metric, rules.k)
+    found = f"no model surely beats popularity: {doubts[0]}" if doubts else "no model beats popularity"
+    if live is None:
+        return Decision(POPULARITY, True, f"{found} ({name} {value:.4f}), so popularity it is")
+    bar = against(rules, popular, live, seed)
+    if value <= bar.mean:
+        return Decision(POPULARITY, False, f"{found}, and the live model's {name} is {bar.mean:.4f} as well")
+    if bar.low <= 0:
+        behind = f"and that the live model's {bar.mean:.4f} is behind its {name} {value:.4f} may be chance"
+        return Decision(POPULARITY, False, f"{found}, {behind}: the interval is {bar.low:.4f} to {bar.high:.4f}")
+    return Decision(POPULARITY, True, f"{found} ({name} {value:.4f}), so popularity it is: live has {bar.mean:.4f}")
 
 
 def against(rules: Rules, winner: Measured, bar: Measured, seed: int) -> Bar:
