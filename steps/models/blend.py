@@ -57,6 +57,22 @@ class Blend(Scorer):
         able = {name: scores for name, scores in said.items() if scores is not None}
         return self._together(able) if able else None
 
+    def alike(self, item: int) -> Floats | None:
+        said = {name: one.alike(item) for name, one in self.members.items()}
+        able = {name: likeness[None] for name, likeness in said.items() if likeness is not None}
+        return np.asarray(self._together(able)[0]) if able else None
+
+    def parts(self, user: int, bought: Codes, item: int) -> Floats | None:
+        """What purchases add to each member's score, in the measure in which that is added to the others'."""
+        row = np.array([user], np.int32)
+        together: Floats | None = None
+        for name, one in self.members.items():
+            parts = one.parts(user, bought, item)
+            if parts is not None:
+                scale = self.weights[name] / max(float(one.personal(row).std()), LEAST_SPREAD)
+                together = np.float32(scale) * parts + (0 if together is None else together)
+        return together
+
     def _together(self, said: Mapping[str, Floats]) -> Floats:
         return np.asarray(sum(np.float32(self.weights[name]) * standard(scores) for name, scores in said.items()))
 

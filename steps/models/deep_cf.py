@@ -15,7 +15,7 @@ from steps.models.holding import figure, hold_back
 from steps.models.ids import Codes
 from steps.models.interactions import Interactions
 from steps.models.recommender import Floats, Report, check_learned
-from steps.models.scorer import Scorer, Shared, load_array, require_shapes, save_arrays
+from steps.models.scorer import Scorer, Shared, cosines, load_array, require_shapes, save_arrays
 from steps.models.scorer_model import ScorerModel, shared
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ class Dense(Scorer):
         products = np.einsum("ij,ij->i", self.user_factors[users], self.item_factors[items])
         dense = np.maximum(self.user_hidden[users] + self.item_hidden[items], 0) @ self.out
         return np.asarray(products + self.bias[items] + dense, np.float32)
+
+    def alike(self, item: int) -> Floats:
+        return cosines(self.item_factors, item)
 
     def write(self, folder: Path) -> Mapping[str, Any]:
         save_arrays(folder, {name: getattr(self, name) for name in ARRAYS})

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from steps.models.ids import Codes
 from steps.models.recommender import Floats, check_learned
-from steps.models.scorer import Scorer, Shared, load_array, require_shapes, save_arrays
+from steps.models.scorer import Scorer, Shared, cosines, load_array, require_shapes, save_arrays
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,28 @@ class Factors(Scorer):
         rows = [self._vector(histories.indices[start:end], self.fold_in) for start, end in pairwise(histories.indptr)]
         return np.asarray(np.array(rows) @ self.item_factors.T, np.float32)
 
+    def alike(self, item: int) -> Floats | None:
+        """By the angle between vectors; a single number an item, such as its popularity, has none."""
+        return cosines(self.item_factors, item) if self.item_factors.shape[1] > 1 else None
+
+    def parts(self, user: int, bought: Codes, item: int) -> Floats | None:
+        """The score of somebody who bought just this, taken apart by purchase (Hu et al., 2008, section 5)."""
+        if self.fold_in is None:
+            return None
+        vectors, system = self._system(bought, self.fold_in)
+        towards = np.linalg.solve(system, np.asarray(self.item_factors[item], np.float64))
+        return np.asarray(self.fold_in.confidence * vectors @ towards, np.float32)
+
     def _vector(self, bought: Codes, how: FoldIn) -> Floats:
-        width = self.item_factors.shape[1]
+        vectors, system = self._system(bought, how)
+        return np.asarray(np.linalg.solve(system, how.confidence * vectors.sum(0)), np.float32)
+
+    def _system(self, bought: Codes, how: FoldIn) -> tuple[Any, Any]:
+        """The vectors of what was bought, and the matrix of the least squares that they lead to."""
         vectors = np.asarray(self.item_factors[bought], np.float64)
         system = how.unobserved * self._gram + (how.confidence - how.unobserved) * vectors.T @ vectors
-        system += how.strength(len(bought), len(self.items)) * np.eye(width)
-        return np.asarray(np.linalg.solve(system, how.confidence * vectors.sum(0)), np.float32)
+        system += how.strength(len(bought), len(self.items)) * np.eye(vectors.shape[1])
+        return vectors, system
 
     @cached_property
     def _gram(self) -> Any:

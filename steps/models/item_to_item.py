@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -69,6 +70,29 @@ class ItemToItem(Scorer):
         known = sp.csr_matrix(histories[:, self.part])
         return self._spread(known @ self.weights * np.float32(self.bought)) if known.nnz else None
 
+    def alike(self, item: int) -> Floats:
+        """What having bought each other item says of this one: of `item_knn` the item's own nearest."""
+        return np.asarray(self._spread(self._column(item)[None])[0])
+
+    def parts(self, user: int, bought: Codes, item: int) -> Floats:
+        """Exactly what the score is the sum of; what was bought since the model was trained adds nothing."""
+        learnt = self.history[[user]]
+        added = np.zeros(len(self.items), np.float32)
+        added[self.part[learnt.indices]] = learnt.data * self._column(item)[learnt.indices]
+        return added[bought]
+
+    def _column(self, item: int) -> Floats:
+        """What each item that takes part adds to the score of one; zeros for an item that takes none."""
+        place = int(np.searchsorted(self.part, item))
+        if place == len(self.part) or self.part[place] != item:
+            return np.zeros(len(self.part), np.float32)
+        return _dense(self._columns[:, [place]])[:, 0]
+
+    @cached_property
+    def _columns(self) -> Any:
+        """The weights with their columns at hand; made when somebody first asks for one."""
+        return self.weights.tocsc() if sp.issparse(self.weights) else self.weights
+
     def _spread(self, scores: Any) -> Floats:
         """Over all items."""
         if len(self.part) == len(self.items):
@@ -96,7 +120,7 @@ class ItemToItem(Scorer):
 
 
 def _dense(scores: Any) -> Floats:
-    return np.asarray(scores.toarray() if isinstance(scores, sp.csr_matrix) else scores, np.float32)
+    return np.asarray(scores.toarray() if isinstance(scores, sp.csr_matrix | sp.csc_matrix) else scores, np.float32)
 
 
 def save_sparse(folder: Path, name: str, matrix: sp.csr_matrix) -> None:

@@ -104,6 +104,14 @@ class Scorer(ABC):
         """The scores of every item for people who bought just this, a row each; None where a kind cannot tell."""
         return None
 
+    def alike(self, item: int) -> Floats | None:
+        """How alike every item is to this one, above zero where at all; None where a kind cannot tell."""
+        return None
+
+    def parts(self, user: int, bought: Codes, item: int) -> Floats | None:
+        """What each of a user's purchases adds to the score of an item; None where a kind cannot tell."""
+        return None
+
     @abstractmethod
     def write(self, folder: Path) -> Mapping[str, Any]:
         """Leaves the arrays of this kind in the folder, and returns what is no array, as JSON can hold it."""
@@ -156,6 +164,27 @@ class Scorer(ABC):
         hide(scores, history)
         return Recommendations(*best(scores, k), np.array([personal is not None]))
 
+    def similar(self, item: int, k: int) -> Recommendations | None:
+        """The k items most alike to one, without itself: one row, fewer where no others are alike at all."""
+        likeness = self.alike(item)
+        if likeness is None:
+            return None
+        scores = np.where(likeness > 0, likeness, np.float32(LOWEST))
+        scores[item] = LOWEST
+        return Recommendations(*best(scores[None], k), np.array([True]))
+
+    def because(self, user: int, bought: Codes, item: int, k: int) -> tuple[Codes, Floats] | None:
+        """The k purchases that speak most for an item, with the share of each in all that speaks for it."""
+        others = bought[bought != item]
+        parts = self.parts(user, others, item)
+        if parts is None:
+            return None
+        for_it = np.maximum(parts, 0)
+        shares = np.asarray(for_it / max(float(for_it.sum()), LEAST_SPREAD), np.float32)
+        order = np.argsort(-shares, kind="stable")[:k]
+        order = order[shares[order] > 0]
+        return others[order], shares[order]
+
     def save(self, folder: Path, seen: sp.csr_matrix) -> None:
         """Leaves one file an array and a small JSON that names the kind; no pickle anywhere."""
         folder.mkdir(parents=True)
@@ -172,6 +201,12 @@ class Scorer(ABC):
         """Maps what `save` left: the scorer, and what every user had bought."""
         shared, seen = Shared.load(folder)
         return cls.read(folder, shared, about(folder)), seen
+
+
+def cosines(vectors: Floats, item: int) -> Floats:
+    """Of every row the cosine to one of them; zero for a row of zeros."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    return np.asarray(vectors @ vectors[item] / np.maximum(lengths * lengths[item], LEAST_SPREAD), np.float32)
 
 
 def about(folder: Path) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, Codes
 from steps.models.interactions import Interactions
 from steps.models.recommender import Floats, Recommendations, Report, best
-from steps.models.scorer import Shared, hide, load_array, save_arrays
+from steps.models.scorer import Shared, cosines, hide, load_array, save_arrays
 from steps.models.scorer_model import ScorerModel, shared
 from steps.runtime.errors import UsageError
 
@@ -79,6 +79,10 @@ class NextItem(Factors):
     def folded(self, histories: sp.csr_matrix) -> Floats | None:
         """For purchases without an order, which are taken in that of their codes."""
         return self._after(np.split(histories.indices, histories.indptr[1:-1]))
+
+    def alike(self, item: int) -> Floats:
+        """The bias, the last entry of a vector, says how much an item is bought and nothing of what it is like."""
+        return cosines(self.item_factors[:, :-1], item)
 
     def _after(self, histories: list[Codes]) -> Floats:
         assert self.encoder is not None

@@ -12,7 +12,7 @@ import scipy.sparse as sp
 
 from steps.models.ids import Codes
 from steps.models.recommender import NOBODY, Floats, Recommendations, check_learned
-from steps.models.scorer import Scorer, Shared, load_array, require_shapes, save_arrays
+from steps.models.scorer import Scorer, Shared, cosines, load_array, require_shapes, save_arrays
 from steps.models.signature import LOWEST
 
 HEAD = ("query", "candidate", "product", "bias", "out", "query_out", "candidate_out")
@@ -104,6 +104,9 @@ class TwoStage(Scorer):
         bought.data = np.repeat(1 / np.sqrt(counts), np.diff(bought.indptr)).astype(np.float32)
         known = np.asarray(bought @ self.query["items"]) + self.query["stranger"]
         return self._scores(np.asarray(tower(np, self.query, known), np.float32))
+
+    def alike(self, item: int) -> Floats:
+        return cosines(self.candidates[:, : self.stages.width], item)
 
     def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
         """Retrieves by the first stage and orders by both; whom it does not know gets popular items."""

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from steps.models.ids import UNKNOWN
 from steps.serving.live import Live, Model
 
 MOST_USERS = 1000
@@ -25,6 +26,9 @@ def writable(one: str) -> str:
 
 
 UserId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(writable)]
+
+
+Count = Annotated[int, Query(ge=1, le=1000)]
 
 
 class RecommendRequest(BaseModel):
@@ -85,6 +89,14 @@ class State:
             }
 
 
+def code_of(model: Model, item: str) -> int:
+    """The item's code, or 404 in a sentence."""
+    code = model.scorer.items.code(item)
+    if code == UNKNOWN:
+        raise HTTPException(404, f"version {model.release.version} knows no item {item!r}")
+    return code
+
+
 def application(live: Live) -> FastAPI:
     """The routes over the model that is live."""
     app = FastAPI(title="Recommender", description=__doc__ or "")
@@ -140,6 +152,29 @@ def application(live: Live) -> FastAPI:
         scores = model.predict(users, products)
         about = {"version": model.release.version, "model": model.release.model}
         return {**about, "data": {"ndarray": scores}} if asked.data else {**about, "predictions": scores}
+
+    @app.get("/similar/{item:path}")
+    def similar(item: str, k: Count = 10) -> dict[str, Any]:
+        """The k items most alike to one: what to show on its page."""
+        model = answering()
+        found = model.similar(code_of(model, item), k)
+        if found is None:
+            raise HTTPException(501, f"{model.release.model} cannot tell which items are alike")
+        return {"version": model.release.version, "model": model.release.model, "item": item, "items": found}
+
+    @app.get("/because/{user}/{item:path}")
+    def because(user: str, item: str, k: Count = 10) -> dict[str, Any]:
+        """Which purchases of a user speak for an item, with the share of each in all that speaks for it."""
+        model = answering()
+        code = code_of(model, item)
+        asked = model.scorer.users.codes([user])
+        if not model.scorer.known(asked)[0]:
+            raise HTTPException(404, f"version {model.release.version} knows no purchases of user {user!r}")
+        found = model.because(int(asked[0]), code, k)
+        if found is None:
+            raise HTTPException(501, f"{model.release.model} cannot tell why it recommends an item")
+        about = {"version": model.release.version, "model": model.release.model, "user": user, "item": item}
+        return {**about, "score": model.predict([user], [item])[0], "because": found}
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:

@@ -9,13 +9,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import scipy.sparse as sp
 
 from steps.artifacts import candidate, release
 from steps.artifacts.release import Release
 from steps.clients.object_store import Bucket, remove_folder
 from steps.models.ids import Codes
-from steps.models.recommender import NOBODY, Recommendations
+from steps.models.recommender import NOBODY, Floats, Recommendations
 from steps.models.scorer import Scorer, rows_of
 from steps.runtime.errors import StepError
 
@@ -39,16 +40,31 @@ class Model:
         """For somebody of whom only this is known: what was just bought."""
         return self._named(self.scorer.recommend_for(self.scorer.items.codes(items), k))[0]
 
+    def similar(self, item: int, k: int) -> list[dict[str, object]] | None:
+        """What is most like an item; None where this model cannot tell."""
+        found = self.scorer.similar(item, k)
+        return None if found is None else self._items(found.items[0], found.scores[0])
+
+    def because(self, user: int, item: int, k: int) -> list[dict[str, object]] | None:
+        """Which of a user's purchases speak for an item, and the share of each; None where this model cannot tell."""
+        bought = np.asarray(self.bought[[user]].indices, np.int32)
+        found = self.scorer.because(user, bought, item, k)
+        if found is None:
+            return None
+        return [
+            {"item": self.scorer.items[int(code)], "share": float(share)} for code, share in zip(*found, strict=True)
+        ]
+
+    def _items(self, items: Codes, scores: Floats) -> list[dict[str, object]]:
+        return [
+            {"item": self.scorer.items[int(code)], "score": float(score)}
+            for code, score in zip(items, scores, strict=True)
+            if code != NOBODY
+        ]
+
     def _named(self, found: Recommendations) -> list[dict[str, object]]:
         return [
-            {
-                "known": bool(known),
-                "items": [
-                    {"item": self.scorer.items[int(code)], "score": float(score)}
-                    for code, score in zip(items, scores, strict=True)
-                    if code != NOBODY
-                ],
-            }
+            {"known": bool(known), "items": self._items(items, scores)}
             for items, scores, known in zip(found.items, found.scores, found.known, strict=True)
         ]
 

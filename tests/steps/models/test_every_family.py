@@ -203,3 +203,35 @@ def test_a_shop_where_everybody_bought_everything_works(model: Recommender, ids:
     found = model.fit(Interactions.of(ids("u", 6), ids("i", 5), user, item, np.ones(30))).recommend(codes(6), 5)
     assert np.isfinite(found.scores).all()
     assert found.known.all()
+
+
+def test_what_is_alike_is_liked_by_the_same_people_or_cannot_be_told(
+    model: Recommender, checkerboard: Interactions
+) -> None:
+    scorer = model.fit(checkerboard).scorer
+    found = scorer.similar(4, 5)
+    if model.name == "popularity":
+        assert found is None
+        return
+    assert found is not None
+    shown = [int(item) for item in found.items[0] if item != NOBODY]
+    assert shown
+    assert 4 not in shown
+    if model.name in ("als", "ease", "item_knn"):  # the networks are trained for two passes only
+        assert all(item % 2 == 0 for item in shown)
+
+
+@pytest.mark.parametrize("name", ["als", "ease", "item_knn"])
+def test_a_recommendation_comes_of_purchases_of_its_own_kind(name: str, checkerboard: Interactions) -> None:
+    # User 50 bought as the even ones do, and two odd items: what speaks for an even item is even.
+    users, items = IdTable.of([f"u{n:03d}" for n in range(51)]), checkerboard.items
+    pairs = checkerboard.matrix.tocoo()
+    mixed = np.array([0, 2, 4, 6, 8, 11, 13])
+    user, item = np.append(pairs.row, np.full(7, 50)), np.append(pairs.col, mixed)
+    scorer = families.make(name, SMALL).fit(Interactions.of(users, items, user, item, np.ones(len(user)))).scorer
+    found = scorer.because(50, mixed.astype(np.int32), 20, 10)
+    assert found is not None
+    assert float(found[1].sum()) == pytest.approx(1, abs=1e-5)
+    even = found[0] % 2 == 0
+    assert found[1][even].sum() > 0.95
+    assert set(found[0][even]) == {0, 2, 4, 6, 8}

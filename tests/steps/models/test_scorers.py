@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 
 from steps.models import scorers
+from steps.models.blend import Blend
 from steps.models.factors import Factors, FoldIn
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.item_to_item import ItemToItem
@@ -170,3 +171,114 @@ def test_what_cannot_score_fails_the_check(shared: Shared, bought: sp.csr_matrix
         ItemToItem(shared, ALL, bought, np.full((ITEMS, ITEMS), np.nan, np.float32)).check("ease")
     with pytest.raises(CheckFailedError, match="all zero"):
         ItemToItem(shared, ALL, bought * np.float32(0), weights()).check("ease")
+
+
+def test_similar_items_come_nearest_first_without_the_item_itself(scorer: Scorer) -> None:
+    for item in range(ITEMS):
+        likeness = scorer.alike(item)
+        found = scorer.similar(item, ITEMS)
+        assert likeness is not None
+        assert found is not None
+        wanted = [other for other in np.argsort(-likeness, kind="stable") if other != item and likeness[other] > 0]
+        assert [one for one in found.items[0] if one != NOBODY] == wanted
+        assert found.scores[0, : len(wanted)] == pytest.approx(likeness[wanted])
+
+
+def test_vectors_are_alike_by_their_angle(shared: Shared) -> None:
+    vectors = np.zeros((ITEMS, 2), np.float32)
+    vectors[:4] = [[1, 0], [5, 5], [0, 3], [-1, 0]]
+    found = Factors(shared, np.ones((USERS, 2), np.float32), vectors).similar(0, 3)
+    assert found is not None
+    assert found.items.tolist() == [[1, NOBODY, NOBODY]], "at a right angle and behind, nothing is alike"
+    assert found.scores[0, 0] == pytest.approx(np.sqrt(0.5))
+
+
+def test_items_are_alike_by_what_a_purchase_of_the_other_says(shared: Shared, bought: sp.csr_matrix) -> None:
+    matrix = np.zeros((ITEMS, ITEMS), np.float32)
+    matrix[1, 0], matrix[2, 0], matrix[0, 3] = 0.5, 0.75, 1.0
+    for weights in (matrix, sp.csr_matrix(matrix)):
+        found = ItemToItem(shared, ALL, bought, weights).similar(0, 3)
+        assert found is not None
+        assert found.items.tolist() == [[2, 1, NOBODY]]
+        assert found.scores[0, :2].tolist() == [0.75, 0.5]
+
+
+def test_one_number_an_item_cannot_tell_what_is_alike_or_why(shared: Shared) -> None:
+    popular = Factors(shared, np.ones((USERS, 1), np.float32), np.ones((ITEMS, 1), np.float32))
+    assert popular.similar(0, 3) is None
+    assert popular.because(0, np.array([1, 2], np.int32), 0, 3) is None
+
+
+def test_the_parts_are_what_the_score_is_the_sum_of(scorer: Scorer, bought: sp.csr_matrix) -> None:
+    for user in range(USERS):
+        history = bought[[user]].indices
+        if isinstance(scorer, Factors):  # its vectors were learned otherwise: it tells of somebody who bought the same
+            scores = scorer.folded(bought[[user]])
+        else:
+            scores = scorer.personal(np.array([user], np.int32))
+        assert scores is not None
+        for item in range(ITEMS):
+            parts = scorer.parts(user, history, item)
+            assert parts is not None
+            assert parts.shape == history.shape
+            assert float(parts.sum()) == pytest.approx(float(scores[0, item]), abs=1e-4)
+
+
+def test_a_purchase_that_was_not_learned_from_explains_nothing(shared: Shared) -> None:
+    history = sp.csr_matrix(np.eye(USERS, ITEMS, dtype=np.float32))
+    one = ItemToItem(shared, ALL, history, np.ones((ITEMS, ITEMS), np.float32))
+    assert one.parts(3, np.array([1, 3, 5], np.int32), 0).tolist() == [0, 1, 0]
+
+
+def test_reasons_are_shares_of_what_speaks_for_an_item(shared: Shared) -> None:
+    history = np.zeros((USERS, ITEMS), np.float32)
+    history[0, :5] = 1
+    matrix = np.zeros((ITEMS, ITEMS), np.float32)
+    matrix[:5, 8] = [0.25, 0.5, -9.0, 0.25, 0.0]
+    matrix[8, 8] = 5.0
+    one = ItemToItem(shared, ALL, sp.csr_matrix(history), matrix)
+    asked = np.array([0, 1, 2, 3, 4, 8], np.int32)
+    found = one.because(0, asked, 8, 10)
+    assert found is not None
+    assert found[0].tolist() == [1, 0, 3], "neither what speaks against it, nor says nothing, nor the item itself"
+    assert found[1].tolist() == [0.5, 0.25, 0.25]
+    first = one.because(0, asked, 8, 1)
+    assert first is not None
+    assert (first[0].tolist(), first[1].tolist()) == ([1], [0.5]), "the share is in all, not in what is shown"
+
+
+def test_a_blend_explains_by_all_its_members(shared: Shared, bought: sp.csr_matrix) -> None:
+    members = {
+        "one": ItemToItem(shared, ALL, bought, weights()),
+        "other": ItemToItem(shared, ALL, bought, weights().T.copy()),
+    }
+    blend = Blend(shared, members, {"one": 0.75, "other": 0.25})
+    user = int(np.argmax(np.diff(bought.indptr)))
+    history = bought[[user]].indices
+    scores = blend.personal(np.array([user], np.int32))[0]
+    sums = [float(np.sum(blend.parts(user, history, item))) for item in range(ITEMS)]
+    # What each member's mean takes away is no purchase's part: it is the same for every item.
+    assert np.array(sums) - sums[0] == pytest.approx(scores - scores[0], abs=1e-4)
+    assert blend.similar(0, 3) is not None
+
+
+def test_a_blend_leaves_out_members_that_cannot_tell(shared: Shared, bought: sp.csr_matrix) -> None:
+    popular = Factors(shared, np.ones((USERS, 1), np.float32), np.ones((ITEMS, 1), np.float32))
+    able = ItemToItem(shared, ALL, bought, weights())
+    blend = Blend(shared, {"popularity": popular, "able": able}, {"popularity": 0.5, "able": 0.5})
+    history = bought[[0]].indices
+    mine, alone = blend.because(0, history, 5, 9), able.because(0, history, 5, 9)
+    assert mine is not None
+    assert alone is not None
+    assert mine[0].tolist() == alone[0].tolist()
+    assert mine[1] == pytest.approx(alone[1])
+    assert Blend(shared, {"popularity": popular}, {"popularity": 1.0}).similar(0, 3) is None
+
+
+def test_what_was_loaded_tells_alike_and_why(scorer: Scorer, bought: sp.csr_matrix, tmp_path: Path) -> None:
+    scorer.save(tmp_path / "scorer", bought)
+    loaded, seen = scorers.load(tmp_path / "scorer")
+    for item in range(ITEMS):
+        assert loaded.alike(item) == pytest.approx(scorer.alike(item), rel=1e-5, abs=1e-6)
+        history = seen[[3]].indices.astype(np.int32)
+        assert loaded.parts(3, history, item) == pytest.approx(scorer.parts(3, history, item), rel=1e-4, abs=1e-6)

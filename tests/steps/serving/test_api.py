@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import requests
@@ -12,6 +14,7 @@ import requests
 from steps.artifacts.candidate import Candidate
 from steps.clients.object_store import Store
 from steps.models.interactions import Interactions
+from steps.models.popularity import Popularity
 from steps.serving.api import application
 from steps.serving.live import Live
 from steps.serving.server import in_background
@@ -94,6 +97,61 @@ def test_predictions_are_taken_in_both_forms(released: Live, url: str) -> None:
     assert columns["predictions"] == pairs["data"]["ndarray"]
     assert columns["predictions"][0] > columns["predictions"][1]
     assert columns["version"] == pairs["version"] == 1
+
+
+def get(url: str) -> requests.Response:
+    return requests.get(url, timeout=5)
+
+
+def test_similar_items_are_those_that_the_same_people_buy(released: Live, url: str) -> None:
+    found = get(f"{url}/similar/i004?k=5").json()
+    assert (found["version"], found["model"], found["item"], len(found["items"])) == (1, "als", "i004", 5)
+    names, scores = [one["item"] for one in found["items"]], [one["score"] for one in found["items"]]
+    assert all(int(name[1:]) % 2 == 0 for name in names)
+    assert "i004" not in names
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_a_recommendation_is_explained_by_what_its_user_bought(
+    released: Live, url: str, checkerboard: Interactions
+) -> None:
+    found = get(f"{url}/because/u003/i003?k=30").json()
+    assert (found["version"], found["model"], found["user"], found["item"]) == (1, "als", "u003", "i003")
+    assert found["score"] == post(f"{url}/predict", {"users": ["u003"], "products": ["i003"]}).json()["predictions"][0]
+    bought = {checkerboard.items[int(code)] for code in checkerboard.matrix[[3]].indices}
+    assert {one["item"] for one in found["because"]} == bought
+    assert sum(one["share"] for one in found["because"]) == pytest.approx(1, abs=1e-4)
+    assert len(get(f"{url}/because/u003/i003?k=2").json()["because"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("similar/i999", 404, "version 1 knows no item 'i999'"),
+        ("similar/a%2Fb", 404, "version 1 knows no item 'a/b'"),
+        ("because/u003/i999", 404, "version 1 knows no item 'i999'"),
+        ("because/nobody/i003", 404, "version 1 knows no purchases of user 'nobody'"),
+    ],
+)
+def test_what_is_unknown_is_said_in_a_sentence(released: Live, url: str, path: str, status: int, said: str) -> None:
+    answer = get(f"{url}/{path}")
+    assert (answer.status_code, answer.json()["detail"]) == (status, said)
+
+
+@pytest.mark.parametrize("path", ["similar/i003?k=0", "similar/i003?k=1001", "because/u003/i003?k=x"])
+def test_a_number_of_items_that_cannot_be_is_422(released: Live, url: str, path: str) -> None:
+    assert get(f"{url}/{path}").status_code == 422
+
+
+def test_a_model_that_cannot_tell_says_so(released: Live, url: str, checkerboard: Interactions) -> None:
+    assert released.model is not None
+    scorer = Popularity().fit(checkerboard).scorer
+    named = replace(released.model.release, model="popularity")
+    model = replace(released.model, scorer=scorer, release=named)
+    with in_background(application(cast(Live, SimpleNamespace(model=model, problem="", looked=0.0)))) as other:
+        similar, because = get(f"{other}/similar/i003"), get(f"{other}/because/u003/i003")
+    assert (similar.status_code, similar.json()["detail"]) == (501, "popularity cannot tell which items are alike")
+    assert (because.status_code, because.json()["detail"]) == (501, "popularity cannot tell why it recommends an item")
 
 
 @pytest.mark.parametrize(
