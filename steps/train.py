@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from steps.artifacts import candidate, names, records
-from steps.clients.object_store import Bucket, ObjectExistsError, open_store
+from steps.clients.object_store import Bucket, ObjectExistsError, ObjectMissingError, open_store
 from steps.models import families
 from steps.models.rules import parse_metric
-from steps.runtime.errors import BadDataError, UsageError
+from steps.models.team import Keeping, Team
+from steps.runtime.errors import BadDataError, TryAgainError, UsageError
 from steps.runtime.flags import number, whole_number
 from steps.runtime.program import Parser, Step, main, peak_memory
 from steps.runtime.progress import progress
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_TRIALS = 10_000
+CHIEF_WRITES = 1800
+"""Seconds that the other workers wait for the chief to write what all of them have trained."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,13 @@ class Wanted:
     k: int
     trials: int
     budget: float
+    team: Team | None = None
+    """The workers that train the model, this one among them; None where it trains alone."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is this process that leaves things in the store."""
+        return self.team is None or self.team.chief
 
 
 def parser() -> Parser:
@@ -80,14 +91,21 @@ def run(step: Step) -> None:
 
 def read_flags(step: Step) -> Wanted:
     flags = step.flags
-    return Wanted(
+    wanted = Wanted(
         families.make(flags.model, flags.set),
         list(families.settings_of(flags.model, flags.set)),
         whole_number("--seed", flags.seed or "7"),
         *parse_metric(flags.metric or "ndcg@10"),
         whole_number("--trials", flags.trials or "1", low=1, high=MOST_TRIALS),
         number("--budget", flags.budget or "0", 0, 1e9),
+        Team.from_environment(os.environ),
     )
+    if wanted.team and not wanted.model.trains_together:
+        able = " and ".join(families.TOGETHER)
+        raise UsageError(f"TF_CONFIG names several workers, and {wanted.model.name} trains in one: only {able} do that")
+    if wanted.team and wanted.budget:
+        raise UsageError("--budget is for one worker: the clocks of several differ, and they must try the same")
+    return wanted
 
 
 def same(made: candidate.Candidate, snapshot: str, wanted: Wanted) -> bool:
@@ -102,6 +120,11 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
     from steps.models.blend import Lists
 
     store, started = open_store(step.settings), time.perf_counter()
+    if wanted.team:
+        from steps.models.networks.together import join
+
+        # The workers meet first: TensorFlow must not have calculated anything before.
+        wanted.model.together = join(wanted.team, keeping(store.models, step.settings.run, wanted.model.name))
     with tempfile.TemporaryDirectory() as scratch:
         data = dataset.load(store, step.flags.snapshot, Path(scratch))
         # The test split stays unseen: evaluate judges by it, the others are there to learn from.
@@ -116,6 +139,8 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
             fitting = time.perf_counter()
             model.fit(learnt, wanted.seed, bar.at)
             fitted = time.perf_counter() - fitting
+        if not wanted.writes:
+            return written_by_chief(store.models, names.candidate(step.settings.run, model.name))
         # What is served leaves out everything that was bought, in the test split too.
         folder = Path(scratch) / "candidate"
         model.export(folder, data.seen)
@@ -138,7 +163,34 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
             search=[asdict(trial) for trial in chosen.trials],
             curve=making.learning_curve(model, chosen.trials),
         )
-        return candidate.write(store.models, manifest, folder)
+        made = candidate.write(store.models, manifest, folder)
+        # The prefix ends with a slash, which `delete_under` puts there itself.
+        store.models.delete_under(names.checkpoint(step.settings.run, model.name).rstrip("/"))
+        return made
+
+
+def keeping(models: Bucket, run: str, model: str) -> Keeping:
+    """The store as the place where workers find what another one kept."""
+    prefix = names.checkpoint(run, model)
+
+    def load(name: str) -> bytes | None:
+        try:
+            return models.get(f"{prefix}{name}")
+        except ObjectMissingError:
+            return None
+
+    return Keeping(load, lambda name, data: models.put(f"{prefix}{name}", data))
+
+
+def written_by_chief(models: Bucket, path: str) -> candidate.Candidate:
+    """Waits for the candidate: a worker that left before would be missing, were the chief to begin again."""
+    until = time.monotonic() + CHIEF_WRITES
+    while time.monotonic() < until:
+        made = candidate.find(models, path)
+        if made is not None:
+            return made
+        time.sleep(1)
+    raise TryAgainError(f"the first worker has not written {path} within {CHIEF_WRITES} s")
 
 
 def choose(models: Bucket, run: str, wanted: Wanted, validation: Validation | None, report: Report) -> Choice:
@@ -149,6 +201,8 @@ def choose(models: Bucket, run: str, wanted: Wanted, validation: Validation | No
 
     def record(trial: Trial) -> None:
         log.info("trial %d: %s %.4f in %.1f s", trial.number, trial.state, trial.value, trial.seconds)
+        if not wanted.writes:
+            return
         try:
             models.create(f"{prefix}{trial.number:05d}.json", records.encode(trial))
         except ObjectExistsError:

@@ -28,6 +28,11 @@ def trials(run: str, model: str) -> str:
     return f"{candidate(run, model)}/search/"
 
 
+def checkpoint(run: str, model: str) -> str:
+    """Where several workers keep how far they have come; gone once the candidate is whole."""
+    return f"{candidate(run, model)}/checkpoint/"
+
+
 def parse_candidate(path: str) -> tuple[str, str]:
     """`candidates/RUN/MODEL` → the run and the model."""
     found = re.fullmatch(r"candidates/([^/]+)/([^/]+)", path)

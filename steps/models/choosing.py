@@ -111,7 +111,7 @@ def choose(
             best = trial, scorer
     if best is None:  # the check that failed in every trial will say why, when the whole is fitted
         return Choice(first[0], tried)
-    chosen = type(model)(model.settings_type(**best[0].settings))
+    chosen = model.like(model.settings_type(**best[0].settings))
     scorer = best[1] or attempt(chosen, validation, seed, (), report, time.perf_counter())[1]
     return Choice(chosen, tried, scorer)
 
@@ -122,7 +122,7 @@ def variants(model: Recommender, given: Sequence[str]) -> list[Recommender]:
     named: tuple[Mapping[str, object], ...] = getattr(model.settings_type, "variants", ({},))
     for variant in named:
         settings = replace(model.settings, **{name: one for name, one in variant.items() if name not in given})
-        made[repr(settings)] = type(model)(settings)
+        made[repr(settings)] = model.like(settings)
     return list(made.values())
 
 
@@ -183,7 +183,7 @@ def suggest(model: Recommender, given: Sequence[str], tried: Sequence[Trial], se
         if all(inside(params[name], space[name]) for name in space):
             study.add_trial(optuna.trial.create_trial(value=trial.value, params=params, distributions=distributions))
     asked = study.ask(distributions)
-    return type(model)(replace(model.settings, **asked.params))
+    return model.like(replace(model.settings, **asked.params))
 
 
 def inside(value: Any, values: tuple[Any, ...]) -> bool:

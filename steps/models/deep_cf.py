@@ -19,7 +19,7 @@ from steps.models.scorer import Scorer, Shared, cosines, load_array, require_sha
 from steps.models.scorer_model import ScorerModel, shared
 
 if TYPE_CHECKING:
-    from steps.models.networks.training import Epoch
+    from steps.models.networks.epochs import Epoch
 
 STEPS, LEAST_BATCH = 100, 32
 """An epoch of fewer steps teaches too little to be judged by; portions smaller than the least take too long."""
@@ -110,6 +110,7 @@ class DeepCF(ScorerModel):
 
     name = "deep_cf"
     settings_type = DeepCFSettings
+    trains_together = True
 
     curve: list[Epoch]
 
@@ -127,7 +128,8 @@ class DeepCF(ScorerModel):
 
     def learn(self, interactions: Interactions, seed: int, report: Report) -> Dense:
         from steps.models.networks.collaborative import Collaborative, Sizes
-        from steps.models.networks.training import Plan, prepare, train
+        from steps.models.networks.epochs import Plan
+        from steps.models.networks.training import Share, prepare, train
         from steps.models.quiet_keras import keras
 
         settings: DeepCFSettings = self.settings
@@ -141,7 +143,7 @@ class DeepCF(ScorerModel):
         holding = hold_back(pairs.row, pairs.col, liked.shape, seed)
         prepare(seed)
         sizes = Sizes(users, items, settings.factors, settings.hidden, settings.drawn)
-        network = Collaborative(sizes, settings.dropout, seed)
+        network = Collaborative(sizes, settings.dropout, seed, Share.of_one(self.together))
         network.compile(optimizer=keras.optimizers.Adam(settings.learning_rate), jit_compile=False)
 
         def judge() -> float:
@@ -151,8 +153,8 @@ class DeepCF(ScorerModel):
         rows = {"user": pairs.row.astype(np.int32), "item": pairs.col.astype(np.int32), "weight": weight}
         learnt = {name: array[holding.learnt] for name, array in rows.items()}
         batch = min(settings.batch, max(LEAST_BATCH, int(holding.learnt.sum()) // STEPS))
-        plan = Plan(settings.epochs, batch, settings.patience)
-        self.curve = train(network, learnt, plan, seed, judge if holding.held else None, report)
+        plan = Plan(settings.epochs, batch, settings.patience, repr(settings))
+        self.curve = train(network, learnt, plan, seed, judge if holding.held else None, report, self.together)
         return _scorer(common, network.arrays())
 
 

@@ -22,7 +22,8 @@ FAMILIES = {
     "sequence": ("steps.models.sequence", "Sequence"),
     "two_tower": ("steps.models.two_tower", "TwoTower"),
 }
-
+TOGETHER = ("deep_cf", "two_tower")
+"""Those that several workers can train together."""
 
 BLEND = "blend"
 """Not a family to train: it is made of the others, once they are."""

@@ -19,6 +19,7 @@ from steps.runtime.errors import CheckFailedError
 
 if TYPE_CHECKING:
     from steps.models.scorer import Scorer
+    from steps.models.team import Together
 
 Floats = npt.NDArray[np.float32]
 Report = Callable[[int, int], None]
@@ -46,11 +47,21 @@ class Recommender(ABC):
 
     name: ClassVar[str]
     settings_type: ClassVar[type[Any]]
+    trains_together: ClassVar[bool] = False
+    """Whether several workers can train one model of this family."""
+    together: Together | None = None
+    """The workers that train it, this one among them; None where it trains alone."""
     scorer: Scorer
     """What answers, once the model is fitted."""
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings if settings is not None else self.settings_type()
+
+    def like(self, settings: Any) -> Self:
+        """A model of the same family and the same workers with other settings."""
+        made = type(self)(settings)
+        made.together = self.together
+        return made
 
     @classmethod
     def search_space(cls) -> Mapping[str, tuple[Any, ...]]:

@@ -22,7 +22,7 @@ from steps.models.scorer_model import ScorerModel, shared
 from steps.runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from steps.models.networks.training import Epoch
+    from steps.models.networks.epochs import Epoch
 
 JUDGES = 1000
 """At most so many users' last purchases are held back."""
@@ -138,8 +138,9 @@ class Sequence(ScorerModel):
     def _train(
         self, common: Shared, shape: Shape, histories: list[Codes], seed: int, report: Report
     ) -> dict[str, Floats]:
+        from steps.models.networks.epochs import Plan
         from steps.models.networks.next_purchase import NextPurchase
-        from steps.models.networks.training import Plan, prepare, train
+        from steps.models.networks.training import prepare, train
         from steps.models.quiet_keras import keras
 
         settings: SequenceSettings = self.settings

@@ -22,8 +22,8 @@ from steps.runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from steps.models.evaluation import HeldOut
+    from steps.models.networks.epochs import Epoch
     from steps.models.networks.towers import Known
-    from steps.models.networks.training import Epoch
 
 EXTRA = 16
 """Entries of the vectors that only the ranking looks at."""
@@ -97,6 +97,7 @@ class TwoTower(ScorerModel):
 
     name = "two_tower"
     settings_type = TwoTowerSettings
+    trains_together = True
 
     scorer: TwoStage
     curve: list[Epoch]
@@ -142,8 +143,9 @@ class TwoTower(ScorerModel):
         seed: int,
         report: Report,
     ) -> TwoStage:
+        from steps.models.networks.epochs import Plan
         from steps.models.networks.towers import Sizes, Tasks, Towers
-        from steps.models.networks.training import Plan, prepare, train
+        from steps.models.networks.training import Share, prepare, train
         from steps.models.quiet_keras import keras
 
         settings: TwoTowerSettings = self.settings
@@ -151,8 +153,9 @@ class TwoTower(ScorerModel):
         self.spread = float(purchases.weight.std()) or 1.0
         prepare(seed)
         tasks = Tasks(settings.retrieval, settings.ranking, settings.dropout, settings.strangers)
+        rows_of = Share.of_one(self.together)
         sizes = Sizes(settings.factors, EXTRA, settings.hidden)
-        network = Towers(_known(interactions, before, purchases), sizes, tasks, seed)
+        network = Towers(_known(interactions, before, purchases), sizes, tasks, seed, rows_of)
         network.compile(optimizer=keras.optimizers.Adam(settings.learning_rate), jit_compile=False)
         common = shared(interactions)
 
@@ -173,8 +176,8 @@ class TwoTower(ScorerModel):
             "rating": ((purchases.weight - self.centre) / self.spread).astype(np.float32),
             "liked": (purchases.weight > 0).astype(np.float32),
         }
-        plan = Plan(settings.epochs, settings.batch, settings.patience)
-        self.curve = train(network, rows, plan, seed, judge if held else None, report)
+        plan = Plan(settings.epochs, settings.batch, settings.patience, repr(settings))
+        self.curve = train(network, rows, plan, seed, judge if held else None, report, self.together)
         share = alone
         if held and settings.retrieval and settings.ranking and len(np.unique(purchases.weight)) > 1:
             share = max(SHARES, key=lambda one: (figure(made(before, one).personal, held), -one))

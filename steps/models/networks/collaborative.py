@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from steps.models.networks.losses import against_drawn
-from steps.models.networks.training import own_seed
+from steps.models.networks.training import Share, own_seed
 from steps.models.quiet_keras import keras
 from steps.models.recommender import Floats
 
 ops = keras.ops
 
+ALL = Share()
 SPREAD = 0.05
 
 
@@ -33,9 +34,9 @@ class Sizes:
 class Collaborative(keras.Model):  # type: ignore[misc]
     """Pairs of a user and a product in, the loss of telling them from products drawn at random out."""
 
-    def __init__(self, sizes: Sizes, dropout: float, seed: int) -> None:
+    def __init__(self, sizes: Sizes, dropout: float, seed: int, share: Share = ALL) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.share = sizes, share
         self.random = keras.random.SeedGenerator(seed)
         self.forget = keras.layers.Dropout(dropout, seed=seed)
         shapes = {
@@ -54,12 +55,13 @@ class Collaborative(keras.Model):  # type: ignore[misc]
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> tuple[Any, Any, Any]:
         """The scores of the pairs, those of the users with the drawn products, and which products were drawn."""
-        users = self._embedded("users", inputs["user"], training)
-        bought = self._embedded("items", inputs["item"], training)
+        # Every worker looks up, and forgets, the same for the whole batch, and goes on with its own rows.
+        users = self.share.of(self._embedded("users", inputs["user"], training))
+        bought = self.share.of(self._embedded("items", inputs["item"], training))
         number = min(self.sizes.drawn, self.sizes.items)
         drawn = keras.random.randint((number,), 0, self.sizes.items, seed=self.random)
         others = self._embedded("items", drawn, training)
-        right = ops.sum(users * bought, axis=1) + self._bias(inputs["item"])
+        right = ops.sum(users * bought, axis=1) + self.share.of(self._bias(inputs["item"]))
         right += self._dense(users, bought)
         wrong = ops.matmul(users, ops.transpose(others)) + self._bias(drawn)
         wrong += self._dense(users[:, None], others[None])
@@ -67,9 +69,9 @@ class Collaborative(keras.Model):  # type: ignore[misc]
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *_: Any, **__: Any) -> Any:
         right, wrong, drawn = y_pred
-        same = x["item"][:, None] == drawn[None, :]
+        same = self.share.of(x["item"])[:, None] == drawn[None, :]
         losses = against_drawn(ops.cast(right, "float32"), ops.cast(wrong, "float32"), same, self.sizes.items)
-        return ops.sum(losses * x["weight"]) / ops.sum(x["weight"])
+        return ops.sum(losses * self.share.of(x["weight"])) / ops.sum(x["weight"])
 
     def _embedded(self, table: str, codes: Any, training: bool) -> Any:
         found = ops.cast(ops.take(self.learned[table], codes, axis=0), self.compute_dtype)

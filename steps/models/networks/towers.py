@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from steps.models.ids import Codes
-from steps.models.networks.training import own_seed
+from steps.models.networks.training import Share, own_seed
 from steps.models.quiet_keras import keras, keras_rs
 from steps.models.recommender import Floats
 from steps.models.two_stage import rating, tower
 
 ops = keras.ops
 
+ALL = Share()
 MOMENTS = 12 + 7 + 24 + 1
 """Months, days of the week and hours, of which a purchase has one each; and the unknown time."""
 MASKED = -3e4
@@ -66,8 +67,9 @@ class Tasks:
 class Towers(keras.Model):  # type: ignore[misc]
     """Rows of purchases in, the weighted loss of both tasks out."""
 
-    def __init__(self, known: Known, sizes: Sizes, tasks: Tasks, seed: int) -> None:
+    def __init__(self, known: Known, sizes: Sizes, tasks: Tasks, seed: int, rows: Share = ALL) -> None:
         super().__init__()
+        self.rows = rows
         self.known, self.sizes, self.tasks = known, sizes, tasks
         self.users, self.items = len(known.bought), len(known.share)
         self.random = keras.random.SeedGenerator(seed)
@@ -121,7 +123,9 @@ class Towers(keras.Model):  # type: ignore[misc]
         query += ops.sum(self._looked_up("moment", inputs["moment"]), axis=1)
         candidate = self._looked_up("item", self._sometimes_a_stranger(item, self.items, training))
         candidate += self._bag("item_word", ops.take(item_words, item, axis=0), ops.take(item_weights, item, axis=0))
-        return tower(ops, self._part("query"), drop(query)), tower(ops, self._part("candidate"), drop(candidate))
+        # Of the users only a worker's own rows go on; the items are all needed, as wrong answers of one another.
+        query = self.rows.of(drop(query))
+        return tower(ops, self._part("query"), query), tower(ops, self._part("candidate"), drop(candidate))
 
     def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, *_: Any, **__: Any) -> Any:
         query, candidate = (ops.cast(part, "float32") for part in y_pred)
@@ -129,8 +133,9 @@ class Towers(keras.Model):  # type: ignore[misc]
         if self.tasks.retrieval:
             loss += self.tasks.retrieval * self._retrieval(x, query, candidate)
         if self.tasks.ranking:
-            wrong = rating(ops, self._part("head", "float32"), query, candidate) - x["rating"]
-            loss += self.tasks.ranking * ops.mean(wrong * wrong)
+            found = rating(ops, self._part("head", "float32"), query, self.rows.of(candidate))
+            wrong = found - self.rows.of(x["rating"])
+            loss += self.tasks.ranking * ops.sum(wrong * wrong) / ops.cast(ops.shape(candidate)[0], "float32")
         return loss
 
     def _retrieval(self, x: Any, query: Any, candidate: Any) -> Any:
@@ -138,14 +143,14 @@ class Towers(keras.Model):  # type: ignore[misc]
         width, item = self.sizes.product, x["item"]
         logits = ops.matmul(query[:, :width], ops.transpose(candidate[:, :width]))
         logits = self.correction(logits, ops.take(self.share, item)[None, :])
-        own = ops.eye(ops.shape(item)[0], dtype="bool")
+        own = self.rows.of(ops.eye(ops.shape(item)[0], dtype="bool"))
         # The same item bought by others is no wrong answer. (keras-rs has a layer for this, whose mask is too small
         # a number to change anything.)
-        again = ops.logical_and(item[:, None] == item[None, :], ops.logical_not(own))
+        again = ops.logical_and(self.rows.of(item)[:, None] == item[None, :], ops.logical_not(own))
         logits = ops.where(again, MASKED, logits)
         right = ops.sum(ops.where(own, logits, 0.0), axis=1)
         liked = x["liked"]
-        return ops.sum((ops.logsumexp(logits, axis=1) - right) * liked) / ops.maximum(ops.sum(liked), 1)
+        return ops.sum((ops.logsumexp(logits, axis=1) - right) * self.rows.of(liked)) / ops.maximum(ops.sum(liked), 1)
 
     def _sometimes_a_stranger(self, codes: Any, stranger: int, training: bool) -> Any:
         if not training:

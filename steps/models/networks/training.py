@@ -7,31 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from steps.models.networks.epochs import Arrays, Batches, Best, Epoch, Plan
 from steps.models.quiet_keras import keras, tf
 from steps.models.recommender import Report
-
-Arrays = Mapping[str, npt.NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and in what portions."""
-
-    epochs: int
-    batch: int
-    patience: int
-    """Epochs without a better figure after which the best one is taken."""
+from steps.models.team import Together
 
 
 @dataclass(frozen=True)
-class Epoch:
-    """A point of the learning curve."""
+class Share:
+    """The rows of every batch that this worker answers for: all of them where it trains alone."""
 
-    loss: float
-    figure: float | None
-    """What held-back purchases say, more is better; None where too few could be held back."""
+    index: int = 0
+    workers: int = 1
+
+    @classmethod
+    def of_one(cls, together: Together | None) -> Share:
+        return cls(together.team.index, len(together.team.workers)) if together else cls()
+
+    def of(self, rows: Any) -> Any:
+        if self.workers == 1:
+            return rows
+        count = keras.ops.shape(rows)[0]
+        return rows[count * self.index // self.workers : count * (self.index + 1) // self.workers]
 
 
 def prepare(seed: int) -> None:
@@ -39,7 +37,12 @@ def prepare(seed: int) -> None:
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy("mixed_float16" if tf.config.list_physical_devices("GPU") else "float32")
+    keras.config.set_dtype_policy(precision(len(tf.config.list_physical_devices("GPU"))))
+
+
+def precision(cards: int) -> str:
+    """With what digits is calculated: graphics cards are much faster with half of them, processors are not."""
+    return "mixed_float16" if cards else "float32"
 
 
 def own_seed(name: str, seed: int) -> int:
@@ -48,68 +51,39 @@ def own_seed(name: str, seed: int) -> int:
 
 
 def train(
-    network: Any, inputs: Arrays, plan: Plan, seed: int, judge: Callable[[], float] | None, report: Report
+    network: Any,
+    inputs: Arrays,
+    plan: Plan,
+    seed: int,
+    judge: Callable[[], float] | None,
+    report: Report,
+    together: Together | None = None,
 ) -> list[Epoch]:
     """Fits a compiled network, leaves in it the weights of its best epoch, and returns the learning curve."""
     # Everything that is learned is there already; told so, Keras traces the network once and not twice.
     network.built = True
     network.optimizer.build(network.trainable_variables)
-    watch = _Watch(judge, plan, report)
-    network.fit(Batches(inputs, plan.batch, seed), epochs=plan.epochs, shuffle=False, verbose=0, callbacks=[watch])
-    return watch.curve
+    batches, best = Batches(inputs, plan.batch, seed), Best(plan)
+    if together:
+        from steps.models.networks.together import train_together
 
-
-class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Rows of some arrays in an order that is new in each epoch and follows from the seed."""
-
-    def __init__(self, inputs: Arrays, size: int, seed: int) -> None:
-        super().__init__()
-        self.inputs = inputs
-        self.rows = len(next(iter(inputs.values())))
-        self.size = min(size, self.rows)
-        self.rng = np.random.default_rng(seed)
-        self.order = self.rng.permutation(self.rows)
-
-    def __len__(self) -> int:
-        return -(-self.rows // self.size)
-
-    def __getitem__(self, number: int) -> tuple[dict[str, npt.NDArray[Any]]]:
-        chosen = self.order[number * self.size : (number + 1) * self.size]
-        return ({name: array[chosen] for name, array in self.inputs.items()},)
-
-    def on_epoch_end(self) -> None:
-        self.order = self.rng.permutation(self.rows)
+        train_together(network, batches, best, judge, report, together)
+    else:
+        watch = _Watch(judge, best, report)
+        network.fit(batches, epochs=plan.epochs, shuffle=False, verbose=0, callbacks=[watch])
+    best.put_back(network)
+    return best.curve
 
 
 class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Reports each epoch, keeps the best weights, and ends the training when they are old."""
+    """Reports each epoch, and ends the training when the best weights are old."""
 
-    def __init__(self, judge: Callable[[], float] | None, plan: Plan, report: Report) -> None:
+    def __init__(self, judge: Callable[[], float] | None, best: Best, report: Report) -> None:
         super().__init__()
-        self.judge, self.plan, self.tell = judge, plan, report
-        self.curve: list[Epoch] = []
-        self.best = -np.inf
-        self.age = 0
-        self.weights: list[Any] | None = None
+        self.judge, self.best, self.tell = judge, best, report
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        figure = self.judge() if self.judge else None
-        loss = float((logs or {})["loss"])
-        self.curve.append(Epoch(loss, figure))
-        self.tell(epoch + 1, self.plan.epochs)
-        if not np.isfinite(loss):
-            self.model.stop_training = True  # the family's check refuses what was learned
-        elif figure is not None:
-            self._compare(figure)
-
-    def _compare(self, figure: float) -> None:
-        if figure > self.best:
-            self.best, self.age, self.weights = figure, 0, self.model.get_weights()
-            return
-        self.age += 1
-        if self.age >= self.plan.patience:
+        done = Epoch(float((logs or {})["loss"]), self.judge() if self.judge else None)
+        if self.best.after(done, self.model.get_weights):
             self.model.stop_training = True
-
-    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
-        if self.weights is not None and self.age:
-            self.model.set_weights(self.weights)
+        self.tell(epoch + 1, self.best.plan.epochs)

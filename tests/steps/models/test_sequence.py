@@ -124,7 +124,7 @@ def test_batches_hold_every_row_once_an_epoch_in_an_order_that_follows_from_the_
     first = epoch(one)
     assert first == epoch(again)
     assert sorted(first) == list(range(10))
-    one.on_epoch_end()
+    one.on_epoch_begin()
     assert epoch(one) != first
 
 
