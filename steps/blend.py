@@ -58,7 +58,6 @@ def run(step: Step) -> None:
 def blend(step: Step, store: Store, metric: str, k: int, seed: int) -> candidate.Candidate | None:
     """The blend's candidate; None where one model alone does as well."""
     from steps.artifacts import dataset, making
-    from steps.artifacts.dataset import Split
     from steps.models.blend import choose
 
     started, run_name = time.perf_counter(), step.settings.run
@@ -72,7 +71,7 @@ def blend(step: Step, store: Store, metric: str, k: int, seed: int) -> candidate
             log.info("nothing to blend: %d of the run's models can be combined", len(members))
             return None
         data = dataset.load(store, step.flags.snapshot, Path(scratch))
-        held = making.validation_users(data, data.interactions(Split.TRAIN), seed)
+        held = making.validation_users(data, seed)
         lists = {name: lists_of(store, one, Path(scratch)) for name, one in members.items()}
         for name, one in lists.items():
             if one.users.tolist() != held.users.tolist():

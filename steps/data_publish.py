@@ -65,7 +65,8 @@ def parser() -> Parser:
         "--event-weights",
         default="",
         metavar="EVENT=WEIGHT,…",
-        help="what each kind of event is worth; 0 leaves it out, less than 0 is a dislike",
+        help="what each kind of event is worth; 0 leaves it out, less than 0 is a dislike; what counts most is what is "
+        "recommended (default: purchases are known by their names, and train finds what the others are worth)",
     )
     flags.add_argument("--query", default="", metavar="SQL", help="the query whose answer is the purchases")
     flags.add_argument(
@@ -130,7 +131,8 @@ def divided(clean: Clean, request: Request, origin: dict[str, object]) -> Draft:
     time = bought.get("time")
     rule = request.rule.resolve(time)
     users, items = dataset.id_table(clean.users["id"]), dataset.id_table(clean.items["id"])
-    split = splits.divide(rule, users, items, bought["user"], bought["item"], time, request.seed)
+    goal = clean.kinds.goal()[bought["event"]] if clean.kinds else None
+    split = splits.divide(rule, users, items, bought["user"], bought["item"], time, request.seed, goal)
     about = {
         "origin": origin,
         "split": {"rule": str(rule), "asked": str(request.rule), "seed": request.seed},
@@ -138,7 +140,7 @@ def divided(clean: Clean, request: Request, origin: dict[str, object]) -> Draft:
         "event_weights": request.event_weights,
     }
     purchases = clean.purchases.with_columns(pl.Series("split", split))
-    return dataset.Draft(purchases, clean.users, clean.items, clean.rejects, about)
+    return dataset.Draft(purchases, clean.users, clean.items, clean.rejects, clean.kinds, about)
 
 
 def publish(store: Store, draft: Draft) -> Published:
@@ -157,6 +159,12 @@ def report(step: Step, published: Published) -> None:
         f"{span['first'][:10]} to {span['last'][:10]}" if span else "without times",
         *(100 * density, counts["train"], counts["validation"], counts["test"]),
     )
+    kinds = published.manifest["kinds"]
+    if kinds:
+        others = {name: kinds["weights"].get(name) for name in kinds["names"] if name not in kinds["goals"]}
+        told = ", ".join(f"{name} counts {worth:g}" if worth else name for name, worth in others.items())
+        how = "" if kinds["weights"] else "; train finds out what they are worth"
+        log.info("purchases are the events %s; others are %s%s", ", ".join(kinds["goals"]), told, how)
     if counts["repeated_rows"]:
         log.info("%d purchases repeat another one exactly; each counts", counts["repeated_rows"])
     if not published.new:

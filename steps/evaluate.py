@@ -105,7 +105,8 @@ def judge(
     with tempfile.TemporaryDirectory() as scratch:
         data = dataset.load(store, step.flags.snapshot, Path(scratch))
         learnt = data.interactions(Split.TRAIN, Split.VALIDATION)
-        held = evaluation.held_out(learnt.matrix, data.interactions(Split.TEST).matrix, most, seed)
+        bought = data.bought(Split.TRAIN, Split.VALIDATION)
+        held = evaluation.held_out(bought, data.bought(Split.TEST), most, seed)
         if len(held.users) == 0:
             raise BadDataError(f"snapshot {data.id} has nobody who bought something new in its test split")
         k = max(rules.k, rules.floor[1] if rules.floor else 0)
@@ -121,8 +122,8 @@ def judge(
             bars[evaluation.LIVE] = evaluation.measure_foreign(theirs, data.users, data.items, held, k)
 
         decision = evaluation.decide(rules, measured, bars, seed)
-        groups = evaluation.slices(held, learnt.matrix.getnnz(axis=0))
-        buyers = learnt.matrix.getnnz(axis=0)
+        buyers = bought.getnnz(axis=0)
+        groups = evaluation.slices(held, buyers)
 
         def figures(one: Measured) -> Figures:
             return report.figures(one, rules, groups, buyers, len(data.users))
@@ -138,7 +139,7 @@ def judge(
             thresholds={"tolerance": rules.tolerance, "min_metric": step.flags.min_metric},
             users=len(held.users),
             candidates={
-                name: {**figures(one), "settings": found[name].settings, "seconds": found[name].seconds}
+                name: {**figures(one), "settings": found[name].chosen, "seconds": found[name].seconds}
                 for name, one in measured.items()
             },
             bars={name: dict(figures(one)) for name, one in bars.items()},
@@ -152,7 +153,7 @@ def judge(
         )
         shown = Evidence(
             data=data,
-            learnt=learnt.matrix,
+            learnt=bought,
             held=held,
             rules=rules,
             found=found,
@@ -198,7 +199,7 @@ def sample_of(data: Dataset, scorer: Scorer, user: int) -> dict[str, object]:
 
     codes = np.array([user], np.int32)
     shown = scorer.recommend(codes, SAMPLE_ITEMS, rows_of(data.seen, codes)).items[0]
-    last = dict.fromkeys(int(item) for item in data.item[data.user == user][::-1])
+    last = dict.fromkeys(int(item) for item in data.item[(data.user == user) & data.purchase][::-1])
     return {
         "user": data.users[user],
         "bought": [name(item) for item in list(last)[:SAMPLE_ITEMS]],

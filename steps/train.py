@@ -83,7 +83,7 @@ def run(step: Step) -> None:
         made = train(step, wanted)
     elif not same(made, flags.snapshot, wanted):
         raise UsageError(f"{path} exists with other settings, and candidates never change: name another RUN")
-    chosen = "".join(f", {name} {value}" for name, value in made.settings.items())
+    chosen = "".join(f", {name} {value}" for name, value in made.chosen.items())
     tried = f", the best of {len(made.search)} tried" if len(made.search) > 1 else ""
     log.info("%s: trained in %.1f s%s%s", made.path, made.seconds, chosen, tried)
     step.output("candidate", made.path)
@@ -128,13 +128,12 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
     with tempfile.TemporaryDirectory() as scratch:
         data = dataset.load(store, step.flags.snapshot, Path(scratch))
         # The test split stays unseen: evaluate judges by it, the others are there to learn from.
-        learnt = data.interactions(Split.TRAIN, Split.VALIDATION)
-        if learnt.matrix.nnz == 0:
+        if data.bought(Split.TRAIN, Split.VALIDATION).nnz == 0:
             raise BadDataError(f"snapshot {data.id} has no purchases to train on")
         validation = making.validation(data, wanted.metric, wanted.k, wanted.seed)
         with progress(f"choosing {wanted.model.name}", 1) as bar:
             chosen = choose(store.models, step.settings.run, wanted, validation, bar.at)
-        model = chosen.model
+        model, learnt = chosen.model, data.interactions(Split.TRAIN, Split.VALIDATION, worth=chosen.worth)
         with progress(f"training {model.name}", 1) as bar:
             fitting = time.perf_counter()
             model.fit(learnt, wanted.seed, bar.at)
@@ -161,6 +160,7 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
             peak_memory=peak_memory(),
             created=records.now(),
             search=[asdict(trial) for trial in chosen.trials],
+            events=dict(chosen.worth),
             curve=making.learning_curve(model, chosen.trials),
         )
         made = candidate.write(store.models, manifest, folder)

@@ -27,7 +27,7 @@ PARAMETERS = [
     Parameter(name="source", value="demo:", description="where the purchases are: demo:, a file, folder or zip, "
               "http(s)://, s3://, kaggle:COMPETITION, postgresql://, sqlite://"),
     Parameter(name="columns", value="", description="names of the columns: user=…,item=…,time=…,weight=…,event=…"),
-    Parameter(name="event-weights", value="", description="what an event counts: purchase=1,view=0.1,dislike=-1"),
+    Parameter(name="event-weights", value="", description="what events count: purchase=1,view=0.1; else it is learnt"),
     Parameter(name="query", value="", description="the SQL query, where the source is a database"),
     Parameter(name="split", value="auto", description="what is held out: auto, time, last:N, random:SHARE"),
     Parameter(name="max-rejects", value="0.01", description="share of bad rows that is still accepted"),

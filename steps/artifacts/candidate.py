@@ -39,12 +39,19 @@ class Candidate:
     """Of each file its sha256 and size."""
     search: list[dict[str, Any]] = field(default_factory=list)
     """What was tried on the validation split, in its order."""
+    events: dict[str, float] = field(default_factory=dict)
+    """What events that are no purchases count, where the search has found it."""
     curve: list[dict[str, Any]] = field(default_factory=list)
     """Where a family learns in passes: of each `pass` the `figure` that held-back purchases gave, or the `loss`."""
 
     @property
     def path(self) -> str:
         return names.candidate(self.run, self.model)
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """All that was set or found out, for people."""
+        return {**self.settings, **{f"event {kind}": round(worth, 3) for kind, worth in self.events.items()}}
 
     @property
     def answers(self) -> list[Answer]:

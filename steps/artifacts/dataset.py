@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from functools import cached_property
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError, Store, remove_folder
+from steps.models.events import Kinds
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.interactions import Details, History, Interactions
 from steps.runtime.errors import BadDataError, TryAgainError, UsageError
@@ -36,7 +37,7 @@ PURCHASES, USERS, ITEMS, REJECTS, MANIFEST = (
     "rejects.parquet",
     "manifest.json",
 )
-COLUMNS = ("user", "item", "weight", "time", "split")
+COLUMNS = ("user", "item", "weight", "time", "event", "split")
 ROW_GROUP = 1 << 20
 YOUNG = timedelta(hours=1)
 
@@ -68,31 +69,58 @@ class Dataset:
     manifest: dict[str, Any]
     folder: Path
     """Where the files of the snapshot are, for what is read only when it is asked for."""
+    kinds: Kinds | None = None
+    """Kinds of event, where the source told several apart."""
+    event: npt.NDArray[np.int8] | None = None
+    """The code of each one's kind."""
 
     def __len__(self) -> int:
         return len(self.user)
 
-    def interactions(self, *splits: Split) -> Interactions:
-        """The summed weights of the purchases in some splits, or of all purchases when none is named."""
-        wanted = [int(split) for split in splits]
-        chosen: slice | npt.NDArray[np.bool_] = np.isin(self.split, wanted) if splits else slice(None)
+    def interactions(self, *splits: Split, worth: Mapping[str, float] | None = None) -> Interactions:
+        """What there is to learn from in some splits, or in all when none is named: the summed weights of pairs.
+
+        `worth` says what kinds of event count that are no purchases; those that it does not name are left out.
+        """
+        weight = self.weight
+        if self.kinds is not None and self.event is not None:
+            weight = weight * self.kinds.factors(worth or {})[self.event]
+        chosen = self._among(splits) & (weight != 0)
         details = Details(
-            lambda: self._history(chosen),
+            lambda: self._history(chosen, weight),
             lambda: _features(self.folder / USERS),
             lambda: _features(self.folder / ITEMS),
         )
-        purchases = self.user[chosen], self.item[chosen], self.weight[chosen]
+        purchases = self.user[chosen], self.item[chosen], weight[chosen]
         return Interactions.of(self.users, self.items, *purchases, details)
 
-    def _history(self, chosen: slice | npt.NDArray[np.bool_]) -> History:
-        time = self.time[chosen] if self.time is not None else None
-        return History(self.user[chosen], self.item[chosen], self.weight[chosen], time)
+    def bought(self, *splits: Split) -> sp.csr_matrix:
+        """Only the purchases, whatever else is learned from: what is held out and judged by."""
+        chosen = self._among(splits) & self.purchase
+        return Interactions.of(self.users, self.items, self.user[chosen], self.item[chosen], self.weight[chosen]).matrix
+
+    @cached_property
+    def purchase(self) -> npt.NDArray[np.bool_]:
+        """Of each entry whether it is a purchase, and not some other event."""
+        if self.kinds is None or self.event is None:
+            return np.ones(len(self), bool)
+        return self.kinds.goal()[self.event]
 
     @cached_property
     def seen(self) -> sp.csr_matrix:
-        """Every pair of a user and an item that met, also where a dislike took the weight of a purchase to zero."""
-        ones = np.ones(len(self), np.float32)
-        return Interactions.of(self.users, self.items, self.user, self.item, ones).matrix
+        """What is not shown again: every pair that met in a purchase or a dislike, also where both add up to zero."""
+        met = self.purchase | (self.weight < 0)
+        ones = np.ones(int(met.sum()), np.float32)
+        return Interactions.of(self.users, self.items, self.user[met], self.item[met], ones).matrix
+
+    def _among(self, splits: tuple[Split, ...]) -> npt.NDArray[np.bool_]:
+        if not splits:
+            return np.ones(len(self), bool)
+        return np.isin(self.split, [int(split) for split in splits])
+
+    def _history(self, chosen: npt.NDArray[np.bool_], weight: npt.NDArray[np.float32]) -> History:
+        time = self.time[chosen] if self.time is not None else None
+        return History(self.user[chosen], self.item[chosen], weight[chosen], time)
 
 
 @dataclass(frozen=True)
@@ -106,6 +134,8 @@ class Draft:
     items: pl.DataFrame
     """id, name where the source has one, and features."""
     rejects: pl.DataFrame
+    kinds: Kinds | None = None
+    """Where the purchases have a column `event` (Int8), what its codes mean."""
     about: Mapping[str, object] = field(default_factory=dict)
     """What the manifest says of the origin: source, split, revision. Not part of the identity."""
 
@@ -134,7 +164,7 @@ def exists(store: Store, snapshot: str) -> bool:
 def publish(store: Store, draft: Draft) -> Published:
     """Writes a snapshot, the manifest last; purchases that are published already are found and left as they are."""
     purchases = _ordered(draft.purchases)
-    content = _hash(purchases, draft.users, draft.items)
+    content = _hash(purchases, draft)
     snapshot = f"s-{content[:16]}"
     found = _used_again(store.data, snapshot)
     if found is not None:
@@ -149,6 +179,7 @@ def publish(store: Store, draft: Draft) -> Published:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "counts": _counts(purchases, draft),
         "time": _time_range(purchases),
+        "kinds": asdict(draft.kinds) if draft.kinds else None,
         **draft.about,
         "libraries": _libraries(),
         "files": {name: {"sha256": record.sha256, "size": record.size} for name, record in records.items()},
@@ -208,6 +239,8 @@ def load(store: Store, snapshot: str, cache: Path) -> Dataset:
         item_names=items["name"].fill_null(items["id"]).to_list() if "name" in items.columns else None,
         manifest=manifest,
         folder=folder,
+        kinds=_kinds(manifest),
+        event=purchases["event"].to_numpy() if "event" in purchases.columns else None,
     )
 
 
@@ -236,14 +269,14 @@ def id_table(ids: pl.Series) -> IdTable:
 
 def _ordered(purchases: pl.DataFrame) -> pl.DataFrame:
     """One order for the same purchases, so that the file and what is trained on it do not depend on the source's."""
-    by = [name for name in ("user", "time", "item", "weight", "split") if name in purchases.columns]
+    by = [name for name in ("user", "time", "item", "weight", "event", "split") if name in purchases.columns]
     return purchases.select(name for name in COLUMNS if name in purchases.columns).sort(by)
 
 
-def _hash(purchases: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> str:
+def _hash(purchases: pl.DataFrame, draft: Draft) -> str:
     """A hash of values, not of files: the format of the source and the version of the writer do not enter."""
     digest = hashlib.sha256(b"recommender snapshot, format %d" % FORMAT)
-    for title, table in (("users", users), ("items", items)):
+    for title, table in (("users", draft.users), ("items", draft.items)):
         for name in sorted(table.columns):
             digest.update(f"\0{title}\0{name}\0{table.height}\0".encode())
             for part in _parts(table[name]):
@@ -251,6 +284,8 @@ def _hash(purchases: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> 
     for name in purchases.columns:
         digest.update(f"\0purchases\0{name}\0{purchases.height}\0".encode())
         digest.update(np.ascontiguousarray(purchases[name].to_numpy()).data)
+    if draft.kinds:
+        digest.update(b"\0kinds\0" + json.dumps(asdict(draft.kinds), sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -357,6 +392,11 @@ def _manifest(bucket: Bucket, snapshot: str) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BadDataError(f"{bucket.address(key)} is not a snapshot's manifest of format {FORMAT}")
     return manifest
+
+
+def _kinds(manifest: Mapping[str, Any]) -> Kinds | None:
+    told = manifest.get("kinds")
+    return Kinds(tuple(told["names"]), tuple(told["goals"]), told["weights"]) if told else None
 
 
 def _records(manifest: Mapping[str, Any], snapshot: str) -> dict[str, FileRecord]:

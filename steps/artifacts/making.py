@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -62,16 +62,21 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def validation_users(data: Dataset, learnt: Interactions, seed: int) -> HeldOut:
+def validation_users(data: Dataset, seed: int) -> HeldOut:
     """The users by whose validation purchases models are compared before the test: the same for all models of a run."""
-    later = data.interactions(Split.VALIDATION).matrix
-    return evaluation.held_out(learnt.matrix, later, choosing.MOST_USERS, seed)
+    before, later = data.bought(Split.TRAIN), data.bought(Split.VALIDATION)
+    return evaluation.held_out(before, later, choosing.MOST_USERS, seed)
 
 
 def validation(data: Dataset, metric: str, k: int, seed: int) -> Validation | None:
     """What settings are chosen by; None where the validation split tells nothing."""
-    learnt = data.interactions(Split.TRAIN)
-    if learnt.matrix.nnz == 0:
+    if data.interactions(Split.TRAIN).matrix.nnz == 0:
         return None
-    held = validation_users(data, learnt, seed)
-    return Validation(learnt, held, metric, k) if len(held.users) else None
+    held = validation_users(data, seed)
+    if not len(held.users):
+        return None
+
+    def learnt(worth: Mapping[str, float]) -> Interactions:
+        return data.interactions(Split.TRAIN, worth=worth)
+
+    return Validation(learnt, held, metric, k, data.kinds.searched if data.kinds else ())

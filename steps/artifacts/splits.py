@@ -17,6 +17,7 @@ from steps.runtime.errors import BadDataError, UsageError
 Times = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Splits = npt.NDArray[np.int8]
+Mask = npt.NDArray[np.bool_]
 
 ALLOWED = "auto, time, time:SHARE, last:N, random or random:SHARE, where SHARE is between 0 and 0.5 and N at least 1"
 SHARES = {"time": 0.1, "random": 0.25}
@@ -59,32 +60,51 @@ class Rule:
 
 
 def divide(
-    rule: Rule, users: IdTable, items: IdTable, user: Codes, item: Codes, time: Times | None, seed: int
+    rule: Rule,
+    users: IdTable,
+    items: IdTable,
+    user: Codes,
+    item: Codes,
+    time: Times | None,
+    seed: int,
+    goal: Mask | None = None,
 ) -> Splits:
-    """The split of each purchase under a resolved rule; train and test are never empty."""
+    """The split of each purchase under a resolved rule; train and test are never empty.
+
+    Where only some events are purchases, as `goal` says, those are divided, and no other event is known earlier than
+    it could be: it falls into the part of its user's purchases of that time, or of its pair where chance decides.
+    """
+    chosen = np.ones(len(user), bool) if goal is None else goal
     if rule.kind == "random" or time is None:
-        split = _random(rule.share, users, items, user, item, seed)
+        split = _random(rule.share, users, items, user, item, seed, chosen)
     elif rule.kind == "last":
-        split = _last(rule.count, user, item, time)
+        split = np.full(len(user), Split.TRAIN, np.int8)
+        split[chosen] = _last(rule.count, user[chosen], item[chosen], time[chosen])
+        for part in (Split.VALIDATION, Split.TEST):
+            began = np.full(len(users), np.iinfo(np.int64).max)
+            held = chosen & (split == part)
+            np.minimum.at(began, user[held], time[held])
+            split[~chosen & (time >= began[user])] = part
     else:
-        split = _by_time(rule.share, time)
-    counts = np.bincount(split, minlength=len(Split))
+        split = _by_time(rule.share, time, chosen)
+    counts = np.bincount(split[chosen], minlength=len(Split))
     if not counts[Split.TRAIN] or not counts[Split.TEST]:
-        raise BadDataError(_why_not(rule, user))
+        raise BadDataError(_why_not(rule, user[chosen]))
     return split
 
 
-def _by_time(share: float, time: Times) -> Splits:
-    """Cuts at two moments: purchases of one moment stay on one side of a cut."""
-    moments, first = np.unique(np.sort(time), return_index=True)
+def _by_time(share: float, time: Times, chosen: Mask) -> Splits:
+    """Cuts at two moments of the chosen: purchases of one moment stay on one side of a cut."""
+    moments, first = np.unique(np.sort(time[chosen]), return_index=True)
     split = np.full(len(time), Split.TRAIN, np.int8)
     if len(moments) < 2:
         return split
     # A cut is the number of a moment that begins a part; the first moment is train's.
-    test = 1 + int(np.abs(first[1:] - len(time) * (1 - share)).argmin())
+    total = int(chosen.sum())
+    test = 1 + int(np.abs(first[1:] - total * (1 - share)).argmin())
     split[time >= moments[test]] = Split.TEST
     if test >= 2:
-        validation = 1 + int(np.abs(first[1:test] - len(time) * (1 - 2 * share)).argmin())
+        validation = 1 + int(np.abs(first[1:test] - total * (1 - 2 * share)).argmin())
         split[(time >= moments[validation]) & (time < moments[test])] = Split.VALIDATION
     return split
 
@@ -102,7 +122,7 @@ def _last(count: int, user: Codes, item: Codes, time: Times) -> Splits:
     return split
 
 
-def _random(share: float, users: IdTable, items: IdTable, user: Codes, item: Codes, seed: int) -> Splits:
+def _random(share: float, users: IdTable, items: IdTable, user: Codes, item: Codes, seed: int, chosen: Mask) -> Splits:
     """By a hash of seed, user and item: the purchases of a pair fall together, and stay there when the data grows."""
     with np.errstate(over="ignore"):
         mixed = _mix(_hashes(users, f"{seed}/user")[user] + np.uint64(0x9E3779B97F4A7C15))
@@ -112,10 +132,10 @@ def _random(share: float, users: IdTable, items: IdTable, user: Codes, item: Cod
     split[place < share + min(share, RANDOM_VALIDATION)] = Split.VALIDATION
     split[place < share] = Split.TEST
     # A handful of purchases may all fall on one side: then the outermost pair changes over.
-    if len(split) and not (split == Split.TEST).any():
-        split[place == place.min()] = Split.TEST
-    if len(split) and not (split == Split.TRAIN).any():
-        split[place == place.max()] = Split.TRAIN
+    if chosen.any() and not (split[chosen] == Split.TEST).any():
+        split[place == place[chosen].min()] = Split.TEST
+    if chosen.any() and not (split[chosen] == Split.TRAIN).any():
+        split[place == place[chosen].max()] = Split.TRAIN
     return split
 
 

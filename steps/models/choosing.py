@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from steps.models import evaluation
+from steps.models import evaluation, events
 from steps.models.evaluation import HeldOut
 from steps.models.interactions import Interactions
 from steps.models.recommender import Recommender, Report
@@ -23,6 +23,9 @@ LEAST_OTHERS = 3
 """A trial is given up early only against so many others."""
 RANDOM_TRIALS = 5
 """Before the sampler has something to go by."""
+SETTING, EVENT = "setting", "event"
+WORTH = ("even", -0.5, 1.0)
+"""What an event may count against a purchase."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,21 @@ class Trial:
     seconds: float
     steps: Mapping[str, float] = field(default_factory=dict)
     """What it had reached after so many passes, where it was looked at on its way."""
+    worth: Mapping[str, float] = field(default_factory=dict)
+    """What other events than purchases counted."""
 
 
 @dataclass(frozen=True)
 class Validation:
     """What is learned from while choosing, and the users whose later purchases decide."""
 
-    learnt: Interactions
+    learnt: Callable[[Mapping[str, float]], Interactions]
+    """What is learned from when other events than purchases count so much."""
     held: HeldOut
     metric: str
     k: int
+    kinds: Sequence[str] = ()
+    """The other events, of which nobody has said what they count."""
 
     def value(self, scorer: Scorer) -> float:
         return evaluation.measure(scorer, self.held, self.k).mean(self.metric, self.k)
@@ -67,6 +75,15 @@ class Choice:
     model: Recommender
     trials: Sequence[Trial] = ()
     scorer: Scorer | None = None
+    worth: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is tried next."""
+
+    model: Recommender
+    worth: Mapping[str, float]
 
 
 class PrunedError(Exception):
@@ -93,7 +110,7 @@ def choose(
         return Choice(first[0])
     best: tuple[Trial, Scorer | None] | None = None
     tried: list[Trial] = []
-    for number in range(max(limits.trials, len(first))):
+    for number in range(max(limits.trials, len(first) + bool(validation.kinds))):
         scorer = None
         if number < len(known):
             trial = known[number]
@@ -101,7 +118,7 @@ def choose(
             break
         else:
             began = time.perf_counter()  # what to try next is thought about in the budget's time
-            asked = first[number] if number < len(first) else suggest(model, given, tried, seed)
+            asked = suggest(model, given, first, validation.kinds, tried, seed)
             if asked is None:
                 break
             trial, scorer = attempt(asked, validation, seed, tried, report, began)
@@ -111,9 +128,9 @@ def choose(
             best = trial, scorer
     if best is None:  # the check that failed in every trial will say why, when the whole is fitted
         return Choice(first[0], tried)
-    chosen = model.like(model.settings_type(**best[0].settings))
+    chosen = Asked(model.like(model.settings_type(**best[0].settings)), best[0].worth)
     scorer = best[1] or attempt(chosen, validation, seed, (), report, time.perf_counter())[1]
-    return Choice(chosen, tried, scorer)
+    return Choice(chosen.model, tried, scorer, chosen.worth)
 
 
 def variants(model: Recommender, given: Sequence[str]) -> list[Recommender]:
@@ -127,7 +144,7 @@ def variants(model: Recommender, given: Sequence[str]) -> list[Recommender]:
 
 
 def attempt(
-    model: Recommender,
+    asked: Asked,
     validation: Validation,
     seed: int,
     earlier: Sequence[Trial],
@@ -135,7 +152,7 @@ def attempt(
     began: float,
 ) -> tuple[Trial, Scorer | None]:
     """Fits one model on what may be learned from, and asks it about the rest."""
-    steps, passes = dict[str, float](), 0
+    model, steps, passes = asked.model, dict[str, float](), 0
 
     def watch(done: int, planned: int) -> None:
         nonlocal passes
@@ -150,7 +167,7 @@ def attempt(
 
     state, value, scorer = "complete", 0.0, None
     try:
-        scorer = model.fit(validation.learnt, seed, watch).scorer
+        scorer = model.fit(validation.learnt(asked.worth), seed, watch).scorer
         value = validation.value(scorer)
         if steps:
             steps[str(passes)] = value
@@ -159,15 +176,37 @@ def attempt(
     except CheckFailedError:  # settings of which no model comes are a finding of a search, not its end
         state = "failed"
     seconds = round(time.perf_counter() - began, 3)
-    return Trial(len(earlier), dict(vars(model.settings)), state, value, seconds, steps), scorer
+    settings, worth = dict(vars(model.settings)), dict(asked.worth)
+    return Trial(len(earlier), settings, state, value, seconds, steps, worth), scorer
 
 
-def suggest(model: Recommender, given: Sequence[str], tried: Sequence[Trial], seed: int) -> Recommender | None:
-    """The next settings, by Optuna from what earlier ones reached; None where a family has nothing to search.
+def suggest(
+    model: Recommender,
+    given: Sequence[str],
+    first: Sequence[Recommender],
+    kinds: Sequence[str],
+    tried: Sequence[Trial],
+    seed: int,
+) -> Asked | None:
+    """The next to try: the variants on purchases alone, the best of them with all events, then what a search says."""
+    if len(tried) < len(first):
+        return Asked(first[len(tried)], {})
+    if kinds and len(tried) == len(first):
+        whole = [trial for trial in tried if trial.state == "complete"] or tried
+        best = max(whole, key=lambda trial: trial.value)
+        return Asked(model.like(model.settings_type(**best.settings)), events.guess(kinds))
+    return searched(model, given, kinds, tried, seed)
 
-    They follow from the seed and the trials before alone, so that an interrupted search goes on as if it had not been.
+
+def searched(
+    model: Recommender, given: Sequence[str], kinds: Sequence[str], tried: Sequence[Trial], seed: int
+) -> Asked | None:
+    """What Optuna makes of what earlier trials reached; None where there is nothing to search.
+
+    It follows from the seed and the trials before alone, so that an interrupted search goes on as if it had not been.
     """
-    space = {name: values for name, values in model.search_space().items() if name not in given}
+    space = {(SETTING, name): values for name, values in model.search_space().items() if name not in given}
+    space |= {(EVENT, name): WORTH for name in kinds}
     if not space:
         return None
     import optuna
@@ -176,14 +215,18 @@ def suggest(model: Recommender, given: Sequence[str], tried: Sequence[Trial], se
     # The sampler takes 32 bits of a seed and refuses more.
     sampler = optuna.samplers.TPESampler(seed=(seed * 10_007 + len(tried)) % 2**32, n_startup_trials=RANDOM_TRIALS)
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    distributions = {name: distribution(values) for name, values in space.items()}
+    distributions = {f"{what} {name}": distribution(values) for (what, name), values in space.items()}
     for trial in tried:
-        params = {name: trial.settings[name] for name in space}
+        used = {SETTING: trial.settings, EVENT: dict.fromkeys(kinds, 0.0) | dict(trial.worth)}
+        params = {f"{what} {name}": used[what][name] for what, name in space}
         # A beginning may lie outside of what is searched; a failed trial is known to be bad, which is worth knowing.
-        if all(inside(params[name], space[name]) for name in space):
+        if all(inside(used[what][name], values) for (what, name), values in space.items()):
             study.add_trial(optuna.trial.create_trial(value=trial.value, params=params, distributions=distributions))
-    asked = study.ask(distributions)
-    return model.like(replace(model.settings, **asked.params))
+    asked = study.ask(distributions).params
+    found = {key: asked[f"{key[0]} {key[1]}"] for key in space}
+    settings = {name: value for (what, name), value in found.items() if what == SETTING}
+    worth = {name: value for (what, name), value in found.items() if what == EVENT}
+    return Asked(model.like(replace(model.settings, **settings)), worth)
 
 
 def inside(value: Any, values: tuple[Any, ...]) -> bool:

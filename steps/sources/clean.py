@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from steps.models.events import Kinds, purchases_among
 from steps.runtime.errors import BadDataError, UsageError
 from steps.sources import times
 from steps.sources.found import BROKEN, Found, Part
@@ -19,6 +20,8 @@ from steps.sources.tables import first_line
 log = logging.getLogger(__name__)
 
 LONGEST_ID = 256
+MOST_KINDS = 30
+"""More kinds of event than this: the column tells something else."""
 COMMONEST = 3
 SHOWN = 80
 FINE, BLANK, ZERO = 0, 254, 255
@@ -56,7 +59,7 @@ class Clean:
     """Purchases that can be used, and those that cannot."""
 
     purchases: pl.DataFrame
-    """user and item (Int32 codes), weight (Float32), time (Int64 microseconds, where the source has one)."""
+    """user and item (Int32 codes), weight (Float32), and where there are time (Int64 microseconds) and event (Int8)."""
     users: pl.DataFrame
     """id in the order of UTF-8 bytes, and features."""
     items: pl.DataFrame
@@ -65,6 +68,8 @@ class Clean:
     rows: int
     weightless: int
     """Rows of weight zero, which were left out."""
+    kinds: Kinds | None = None
+    """The kinds of event, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) 
     fine = mark == FINE
     if not (frame["weight"].to_numpy()[fine] > 0).any():
         raise BadDataError(f"{found.about} has no purchase of a weight above 0 among its {len(mark)} rows")
+    kinds, event = _kinds(frame["event"].filter(fine), event_weights, found.about) if "event" in frame else (None, None)
     names = _names(frame.filter(fine)) if "name" in frame.columns else None
     user_table, user = _table(users, user[fine], found.users, "users")
     item_table, item = _table(items, item[fine], _with_names(found.items, names), "items")
@@ -100,6 +106,8 @@ def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) 
     for name in ("weight", "time"):
         if name in frame.columns:
             columns[name] = frame[name].to_numpy()[fine]
+    if event is not None:
+        columns["event"] = event
     return Clean(
         purchases=pl.DataFrame(columns),
         users=user_table,
@@ -107,6 +115,7 @@ def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) 
         rejects=_look(read, bad),
         rows=len(mark),
         weightless=int((mark == ZERO).sum()),
+        kinds=kinds,
     )
 
 
@@ -115,6 +124,10 @@ def _read_all(found: Found, event_weights: Mapping[str, float]) -> _Read:
     frames = [
         parts.attempt(number, lambda part: _read(part, event_weights, parts)) for number in range(len(parts.parts))
     ]
+    telling = [part.name for part, one in zip(parts.parts, frames, strict=True) if "event" in one]
+    silent = [part.name for part, one in zip(parts.parts, frames, strict=True) if "event" not in one]
+    if telling and silent:
+        raise UsageError(f"{telling[0]} has a column that names the kind of event, and {silent[0]} has none")
     frame = pl.concat(frames)
     sizes = tuple(one.height for one in frames)
     return _Read(tuple(parts.parts), sizes, frame.drop("mark"), frame["mark"].to_numpy().copy())
@@ -155,6 +168,8 @@ def _read(part: Part, event_weights: Mapping[str, float], parts: _Parts) -> pl.D
         columns.append(checks.time(reading.expression).alias("time"))
     if "name" in schema:
         columns.append(checks.text("name").cast(pl.Categorical))
+    if "event" in schema:
+        columns.append(checks.text("event").str.strip_chars().cast(pl.Categorical).alias("event"))
     frame = part.rows.select(*columns, checks.mark().alias("mark")).collect(engine="streaming")
     return frame if reading is None or reading.thorough else _second_look(part, frame, parts)
 
@@ -210,8 +225,8 @@ class _Checks:
             self.reasons.append((number.is_null(), 11))
             result = number
         if "event" in self.schema:
-            self._need(event_weights)
             self.blank("event", 13)
+        if "event" in self.schema and event_weights:
             event = self.text("event").str.strip_chars()
             worth = event.replace_strict(
                 list(event_weights), list(event_weights.values()), default=None, return_dtype=pl.Float64
@@ -222,13 +237,6 @@ class _Checks:
         self.reasons.append((~result.is_finite(), 12))
         self.reasons.append((result == 0, ZERO))
         return result
-
-    def _need(self, event_weights: Mapping[str, float]) -> None:
-        if not event_weights:
-            raise UsageError(
-                f"{self.part} has a column with kinds of event: say what each is worth with --event-weights, "
-                "as in purchase=1,view=0.1, or leave the column out with --columns event="
-            )
 
     def _number(self, name: str) -> pl.Expr:
         if self.schema[name].is_numeric():
@@ -295,6 +303,35 @@ def _codes(column: pl.Series, name: str, mark: Marks) -> tuple[pl.Series, Codes]
         fresh = ((mark == FINE) | (mark == ZERO)) & (unusable != FINE)
         mark[fresh] = unusable[fresh]
     return texts, place[of_row]
+
+
+def _kinds(
+    column: pl.Series, weights: Mapping[str, float], about: str
+) -> tuple[Kinds | None, npt.NDArray[np.int8] | None]:
+    """The kinds of event and the code of each row's; nothing where all are of one kind, for that is a purchase."""
+    seen = column.unique()
+    names = sorted(seen.cast(pl.String))
+    if len(names) > MOST_KINDS:
+        shown = ", ".join(repr(name) for name in names[:COMMONEST])
+        raise BadDataError(
+            f"{about} has {len(names)} kinds of event ({shown}, …), and {MOST_KINDS} are allowed: "
+            "name the column of the kind with --columns event=COLUMN, or none with --columns event="
+        )
+    top = max((weights[name] for name in names), default=0.0) if weights else 0.0
+    goals = tuple(name for name in names if weights[name] == top) if weights else purchases_among(names)
+    if not goals:
+        raise UsageError(
+            f"{about} has a column with kinds of event ({', '.join(names)}), of which none is known to be a purchase: "
+            "say what each is worth with --event-weights, as in purchase=1,view=0.1, "
+            "or leave the column out with --columns event="
+        )
+    if len(names) == 1:
+        return None, None
+    place = {name: code for code, name in enumerate(names)}
+    numbers = seen.to_physical().to_numpy()
+    codes = np.zeros(int(numbers.max(initial=0)) + 1, np.int8)
+    codes[numbers] = [place[name] for name in seen.cast(pl.String)]
+    return Kinds(tuple(names), goals, dict(weights)), codes[column.to_physical().to_numpy()]
 
 
 def _table(ids: pl.Series, codes: Codes, listed: pl.DataFrame | None, what: str) -> tuple[pl.DataFrame, Codes]:

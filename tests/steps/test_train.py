@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from steps.artifacts import candidate, dataset
@@ -135,7 +136,7 @@ def test_a_killed_search_goes_on_where_it_was(
         def killed(*arguments: object) -> None:
             raise KeyboardInterrupt
 
-        patch.setattr("steps.models.choosing.suggest", killed)
+        patch.setattr("steps.models.choosing.searched", killed)
         assert run_step("train", *flags, RUN="broken")[0] == 130
     assert len(folder_store.models.list("candidates/broken/item_knn/search/")) == 2
     assert run_step("train", *flags, RUN="broken")[0] == 0
@@ -151,3 +152,27 @@ def test_what_somebody_set_is_what_is_trained(run_step: Run, snapshot: str, fold
     made = candidate.read(folder_store.models, "candidates/run-1/item_knn")
     assert (made.settings["weighting"], made.settings["neighbours"]) == ("tfidf", 7)
     assert {trial["settings"]["neighbours"] for trial in made.search} == {7}
+
+
+def test_what_views_are_worth_is_found_where_they_tell_a_taste_and_noise_is_not_believed(
+    run_step: Run, folder_store: Store, tmp_path: Path
+) -> None:
+    random, tastes = np.random.default_rng(1), 5
+    rows = ["user,item,event,time"]
+    for user in range(250):
+        for kind, count in (("purchase", 2), ("view", 8), ("ping", 8)):
+            for item in random.choice(10, count, replace=False):
+                taste = user % tastes if kind != "ping" else random.integers(tastes)
+                rows.append(f"u{user},i{item * tastes + taste},{kind},{random.integers(1_700_000_000, 1_710_000_000)}")
+    path = tmp_path / "events.csv"
+    path.write_text("\n".join(rows))
+    snapshot = run_step("data_publish", "--source", str(path))[1]["snapshot"]
+    assert run_step("train", "--snapshot", snapshot, "--model", "item_knn", "--trials", "15", RUN="run-1")[0] == 0
+    made = candidate.read(folder_store.models, "candidates/run-1/item_knn")
+    assert made.events["view"] > 0.1
+    assert abs(made.events["ping"]) < made.events["view"]
+    alone = max(trial["value"] for trial in made.search if not trial["worth"])
+    assert made.metrics["validation ndcg@10"] > 1.1 * alone
+    # Only purchases are not shown again, and judged by.
+    data = dataset.load(folder_store, snapshot, tmp_path / "cache")
+    assert data.seen.nnz == data.bought().nnz < 501

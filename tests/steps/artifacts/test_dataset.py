@@ -15,6 +15,7 @@ import pytest
 from steps.artifacts import dataset
 from steps.artifacts.dataset import Draft, Split
 from steps.clients.object_store import Store
+from steps.models.events import Kinds
 from steps.runtime.errors import BadDataError, TryAgainError, UsageError
 
 DAY = 86_400_000_000
@@ -74,6 +75,42 @@ def test_interactions_sum_the_weights_of_the_chosen_splits(folder_store: Store, 
     assert found.interactions(Split.TRAIN).matrix.toarray().tolist() == [[1, 2, 0], [0, 0, 0]]
     assert found.interactions(Split.VALIDATION, Split.TEST).matrix.toarray().tolist() == [[0, 0, 0], [2, 0, -1]]
     assert found.interactions(Split.TRAIN).items is found.items
+
+
+def with_kinds(weights: dict[str, float] | None = None) -> Draft:
+    """The first purchase of everybody's is one; the others are views and a dislike."""
+    kinds = Kinds(("buy", "hide", "view"), ("buy",), weights or {})
+    purchases = pl.DataFrame(ROWS | {"event": [0, 2, 0, 2, 1]}, schema=TYPES | {"event": pl.Int8})
+    return draft(purchases=purchases, kinds=kinds)
+
+
+def test_other_events_than_purchases_count_what_they_are_worth_and_are_not_judged_by(
+    folder_store: Store, tmp_path: Path
+) -> None:
+    found = dataset.load(folder_store, dataset.publish(folder_store, with_kinds()).id, tmp_path)
+    assert found.kinds is not None
+    assert found.kinds.searched == ("hide", "view")
+    assert found.interactions().matrix.toarray().tolist() == [[1, 0, 0], [1, 0, 0]]
+    worth = {"view": 0.5, "hide": 2.0}
+    assert found.interactions(worth=worth).matrix.toarray().tolist() == [[1, 1, 0], [1.5, 0, -2]]
+    assert found.interactions(worth={"view": 0.5}).history.weight.tolist() == [1, 1, 1, 0.5]
+    assert found.bought().toarray().tolist() == [[1, 0, 0], [1, 0, 0]]
+    assert found.seen.toarray().tolist() == [[1, 0, 0], [1, 0, 1]]
+
+
+def test_where_somebody_has_said_what_events_are_worth_the_weights_hold_it(folder_store: Store, tmp_path: Path) -> None:
+    given = with_kinds({"buy": 1.0, "view": 0.5, "hide": -1.0})
+    found = dataset.load(folder_store, dataset.publish(folder_store, given).id, tmp_path)
+    assert found.kinds is not None
+    assert found.kinds.searched == ()
+    assert found.interactions(worth={"view": 9.0}).matrix.toarray().tolist() == [[1, 2, 0], [2, 0, -1]]
+    assert found.bought().toarray().tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+def test_what_an_event_means_is_part_of_the_name(tmp_path: Path) -> None:
+    one, other = with_kinds(), with_kinds({"buy": 1.0})
+    renamed = replace(one, kinds=Kinds(("buy", "hide", "wish"), ("buy",)))
+    assert len({snapshot_of(each, tmp_path / str(n)) for n, each in enumerate((one, other, renamed, draft()))}) == 4
 
 
 def test_interactions_know_the_single_purchases_of_their_splits_in_order(folder_store: Store, tmp_path: Path) -> None:

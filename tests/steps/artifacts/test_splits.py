@@ -24,6 +24,14 @@ def divided(rule: str, user: list[int], item: list[int], time: list[int] | None,
     return divide(resolved, users, items, np.array(user, np.int32), np.array(item, np.int32), times, seed).tolist()
 
 
+def with_others(rule: str, user: list[int], item: list[int], time: list[int] | None, goal: list[int]) -> list[int]:
+    """As `divided`, where only some events are purchases."""
+    users, items = table(max(user) + 1), table(max(item) + 1)
+    times = None if time is None else np.array(time, np.int64)
+    codes = np.array(user, np.int32), np.array(item, np.int32)
+    return divide(Rule.parse(rule), users, items, *codes, times, 7, np.array(goal, bool)).tolist()
+
+
 def by_time(rule: str, time: list[int]) -> list[int]:
     return divided(rule, [0] * len(time), [0] * len(time), time)
 
@@ -199,3 +207,29 @@ def test_two_pairs_are_enough_for_a_train_and_a_test(seed: int) -> None:
 def test_one_pair_cannot_be_divided() -> None:
     with pytest.raises(BadDataError, match="only one pair of a user and an item among 2 purchases"):
         divided("random", [0, 0], [0, 0], None)
+
+
+def test_other_events_do_not_move_the_cut_and_fall_on_its_sides() -> None:
+    goal = [1, 0, 1, 0, 1, 1, 0, 0, 0, 0]
+    split = with_others("time:0.25", [0] * 10, [0] * 10, list(range(10)), goal)
+    assert split == [TRAIN, TRAIN, TRAIN, TRAIN, VALIDATION, *[TEST] * 5]
+
+
+def test_the_last_purchases_of_a_user_are_held_out_and_no_later_event_is_known() -> None:
+    #        purchase 1, view 2, purchase 3, view 4, purchase 5, view 6; another user has a view at the end only
+    user, time, goal = [0, 0, 0, 0, 0, 0, 1], [1, 2, 3, 4, 5, 6, 9], [1, 0, 1, 0, 1, 0, 0]
+    split = with_others("last:1", user, [0] * 7, time, goal)
+    assert split == [TRAIN, TRAIN, VALIDATION, VALIDATION, TEST, TEST, TRAIN]
+
+
+def test_by_chance_all_events_of_a_pair_fall_together_and_purchases_are_on_both_sides() -> None:
+    users, items = [0, 0, 1, 1, 1], [0, 0, 1, 1, 2]
+    split = with_others("random:0.4", users, items, None, [1, 0, 1, 0, 0])
+    assert split[0] == split[1]
+    assert split[2] == split[3]
+    assert {split[0], split[2]} == {TRAIN, TEST}
+
+
+def test_views_alone_leave_nothing_to_judge_by() -> None:
+    with pytest.raises(BadDataError, match=r"1 users?, 1 purchases"):
+        with_others("last:1", [0] * 4, [0] * 4, [1, 2, 3, 4], [1, 0, 0, 0])

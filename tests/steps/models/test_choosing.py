@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sp
 
 from steps.models import choosing, evaluation, families
-from steps.models.choosing import Limits, Trial, Validation, choose
+from steps.models.choosing import Asked, Limits, Trial, Validation, choose
 from steps.models.factor_model import FactorModel
 from steps.models.factors import Factors
 from steps.models.interactions import Interactions
@@ -70,7 +70,7 @@ def validation(checkerboard: Interactions) -> Validation:
     later = sp.csr_matrix((np.ones(50, np.float32), (np.arange(50), np.zeros(50, np.int64))), (50, 50))
     learnt = Interactions(checkerboard.users, checkerboard.items, before)
     Knob.fitted.clear()
-    return Validation(learnt, evaluation.held_out(before, later, 50, 0), "ndcg", 30)
+    return Validation(lambda worth: learnt, evaluation.held_out(before, later, 50, 0), "ndcg", 30)
 
 
 def test_one_trial_decides_between_the_variants(validation: Validation) -> None:
@@ -84,6 +84,34 @@ def test_one_trial_decides_between_the_variants(validation: Validation) -> None:
 @pytest.mark.parametrize("seed", [0, 2**31 - 1])
 def test_every_seed_that_may_be_given_can_be_searched_with(seed: int, validation: Validation) -> None:
     assert len(choose(Knob(), [], validation, seed, Limits(4)).trials) == 4
+
+
+class Listener(Knob):
+    """Hears the views: the more they count, the better it is."""
+
+    name = "listener"
+
+    def vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
+        heard = float(interactions.matrix.data.max())
+        return type(self)(KnobSettings("right", 0.7 * heard)).super_vectors(interactions, seed, report)
+
+    def super_vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
+        return super().vectors(interactions, seed, report)
+
+
+def test_what_events_are_worth_is_tried_after_the_variants_and_searched(validation: Validation) -> None:
+    plain = validation.learnt({})
+
+    def louder(worth: Mapping[str, float]) -> Interactions:
+        return Interactions(plain.users, plain.items, plain.matrix * np.float32(0.1 + worth.get("view", 0.0)))
+
+    told = Validation(louder, validation.held, "ndcg", 30, ("view",))
+    one = choose(Listener(), [], told, 1, Limits())
+    assert [trial.worth for trial in one.trials] == [{}, {}, {"view": 0.2}]
+    assert one.worth == {"view": 0.2}
+    found = choose(Listener(), [], told, 1, Limits(12))
+    assert found.worth["view"] > 0.2
+    assert all(-0.5 <= trial.worth["view"] <= 1 for trial in found.trials[3:])
 
 
 def test_what_somebody_set_is_not_chosen(validation: Validation) -> None:
@@ -127,17 +155,17 @@ def test_a_spent_budget_begins_no_trial(validation: Validation) -> None:
 
 def test_a_trial_behind_the_others_is_given_up(validation: Validation) -> None:
     ahead = [Trial(n, {"side": "right", "knob": 0.7}, "complete", 0.9, 1.0, {"1": 0.9}) for n in range(3)]
-    trial, scorer = choosing.attempt(Knob(KnobSettings(knob=0.0)), validation, 1, ahead, silent, 0.0)
+    trial, scorer = choosing.attempt(Asked(Knob(KnobSettings(knob=0.0)), {}), validation, 1, ahead, silent, 0.0)
     assert (trial.state, scorer) == ("pruned", None)
     assert list(trial.steps) == ["1"]
-    trial, scorer = choosing.attempt(Knob(), validation, 1, ahead[:2], silent, 0.0)
+    trial, scorer = choosing.attempt(Asked(Knob(), {}), validation, 1, ahead[:2], silent, 0.0)
     assert trial.state == "complete"
     assert scorer is not None
     assert list(trial.steps.values())[-1] == trial.value, "where it ended is a point of its way"
 
 
 def test_settings_of_which_no_model_comes_lose(validation: Validation) -> None:
-    trial, scorer = choosing.attempt(Knob(KnobSettings(knob=-1)), validation, 1, (), silent, 0.0)
+    trial, scorer = choosing.attempt(Asked(Knob(KnobSettings(knob=-1)), {}), validation, 1, (), silent, 0.0)
     assert (trial.state, trial.value, scorer) == ("failed", 0.0, None)
     assert choose(Knob(KnobSettings(knob=-1)), ["knob"], validation, 1, Limits()).model.settings.side == "left"
 
@@ -157,4 +185,4 @@ def test_every_family_can_be_searched_within_its_own_bounds(name: str) -> None:
             model.settings_type(**{setting: value})
     for variant in choosing.variants(model, []):
         assert variant.settings.__class__ is model.settings_type
-    assert bool(choosing.suggest(model, [], (), 1)) == bool(space)
+    assert bool(choosing.searched(model, [], (), (), 1)) == bool(space)

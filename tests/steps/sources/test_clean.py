@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from steps.models.events import Kinds
 from steps.runtime.errors import BadDataError, UsageError
 from steps.sources.clean import Clean, clean
 from steps.sources.found import Found, Part
@@ -147,9 +148,48 @@ def test_events_are_worth_what_the_flag_says() -> None:
     ]
 
 
-def test_kinds_of_event_without_weights_are_refused_rather_than_all_taken_for_purchases() -> None:
-    with pytest.raises(UsageError, match="say what each is worth with --event-weights"):
-        checked({"user": ["u"], "item": ["i"], "event": ["view"]})
+def test_kinds_of_event_are_told_apart_and_purchases_known_by_their_names() -> None:
+    kinds = ["view", "Purchase", " view ", "add to cart", "purchase"]
+    found = checked({"user": list("aabbb"), "item": list("xyxyz"), "event": kinds})
+    assert found.kinds == Kinds(("Purchase", "add to cart", "purchase", "view"), ("Purchase", "purchase"))
+    assert found.kinds.searched == ("add to cart", "view")
+    assert found.purchases["event"].to_list() == [3, 0, 3, 1, 2]
+    assert found.purchases["weight"].to_list() == [1.0] * 5
+    assert found.purchases.schema["event"] == pl.Int8
+
+
+def test_with_weights_what_counts_most_is_a_purchase() -> None:
+    columns = {"user": list("aab"), "item": list("xyx"), "event": ["play", "like", "skip"]}
+    found = checked(columns, events={"play": 0.5, "like": 2.0, "skip": -1.0, "absent": 9.0})
+    assert found.kinds == Kinds(("like", "play", "skip"), ("like",), {"play": 0.5, "like": 2, "skip": -1, "absent": 9})
+    assert found.kinds.searched == ()
+    assert found.purchases["weight"].to_list() == [0.5, 2.0, -1.0]
+
+
+def test_events_of_one_kind_are_purchases_and_no_more_is_said_of_them() -> None:
+    found = checked({"user": ["a", "b"], "item": ["x", "y"], "event": ["buy", "buy"]})
+    assert found.kinds is None
+    assert "event" not in found.purchases.columns
+
+
+def test_a_column_of_too_many_kinds_tells_something_else() -> None:
+    kinds = [f"session {number}" for number in range(31)]
+    with pytest.raises(BadDataError, match=r"31 kinds of event .*and 30 are allowed: name the column"):
+        checked({"user": ["u"] * 31, "item": ["i"] * 31, "event": kinds})
+
+
+def test_kinds_in_one_file_and_none_in_another_are_refused() -> None:
+    told = Part("a.csv", pl.LazyFrame({"user": ["u"], "item": ["i"], "event": ["buy"]}))
+    silent = Part("b.csv", pl.LazyFrame({"user": ["u"], "item": ["i"]}))
+    with pytest.raises(UsageError, match=r"a\.csv has a column that names the kind of event, and b\.csv has none"):
+        clean(Found("two files", (told, silent)), {}, 1.0)
+
+
+def test_kinds_of_event_of_which_none_is_a_purchase_are_refused_rather_than_all_taken_for_purchases() -> None:
+    with pytest.raises(
+        UsageError, match=r"\(like, view\), of which none .* say what each is worth with --event-weights"
+    ):
+        checked({"user": ["u", "v"], "item": ["i", "i"], "event": ["view", "like"]})
     with pytest.raises(UsageError, match="no column that names the kind of event"):
         checked({"user": ["u"], "item": ["i"]}, events={"view": 1.0})
 
