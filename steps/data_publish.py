@@ -159,7 +159,7 @@ def report(step: Step, published: Published) -> None:
         f"{span['first'][:10]} to {span['last'][:10]}" if span else "without times",
         *(100 * density, counts["train"], counts["validation"], counts["test"]),
     )
-    kinds = published.manifest["kinds"]
+    kinds = published.manifest.get("kinds")  # older snapshots say nothing of it
     if kinds:
         others = {name: kinds["weights"].get(name) for name in kinds["names"] if name not in kinds["goals"]}
         told = ", ".join(f"{name} counts {worth:g}" if worth else name for name, worth in others.items())

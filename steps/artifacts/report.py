@@ -197,15 +197,19 @@ def curve(one: Candidate, metric: str) -> dict[str, Any] | None:
     }
 
 
+def trial_settings(trial: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a trial tried: settings, and what events counted."""
+    return {**trial["settings"], **{f"event {kind}": worth for kind, worth in trial.get("worth", {}).items()}}
+
+
 def search(one: Candidate) -> dict[str, Any] | None:
     """What was tried on the validation split, where there was more than one thing to try."""
     if len(one.search) < 2:
         return None
     whole = [trial for trial in one.search if trial["state"] == "complete"]
     best = max(whole, key=lambda trial: trial["value"], default=None)
-    changing = [
-        name for name in one.search[0]["settings"] if len({str(t["settings"].get(name)) for t in one.search}) > 1
-    ]
+    names = dict.fromkeys(name for trial in one.search for name in trial_settings(trial))
+    changing = [name for name in names if len({str(trial_settings(trial).get(name)) for trial in one.search}) > 1]
     top = 0.0
     steps = []
     for trial in one.search:
@@ -219,7 +223,7 @@ def search(one: Candidate) -> dict[str, Any] | None:
         points = [(t["number"], t["value"] if state != "failed" else y.low) for t in one.search if t["state"] == state]
         said = [
             f"trial {trial['number']}, {state}: {trial['value']:.4f}; "
-            + ", ".join(f"{name} {short(trial['settings'].get(name))}" for name in changing)
+            + ", ".join(f"{name} {short(trial_settings(trial).get(name, 0))}" for name in changing)
             for trial in one.search
             if trial["state"] == state
         ]
@@ -230,7 +234,7 @@ def search(one: Candidate) -> dict[str, Any] | None:
         "chart": charts.lines(series, x, y, f"{one.model}: what each trial reached"),
         "best": best,
         "changing": changing,
-        "trials": order[:WRITTEN_TRIALS],
+        "trials": [{**trial, "settings": trial_settings(trial)} for trial in order[:WRITTEN_TRIALS]],
         "count": len(one.search),
         "states": {state: sum(t["state"] == state for t in one.search) for state, _, _ in marks},
         "seconds": sum(trial["seconds"] for trial in one.search),
