@@ -21,6 +21,7 @@ FAMILIES = {
     "deep_cf": ("steps.models.deep_cf", "DeepCF"),
     "sequence": ("steps.models.sequence", "Sequence"),
     "two_tower": ("steps.models.two_tower", "TwoTower"),
+    "implicit": ("steps.models.implicit_als", "Implicit"),
 }
 TOGETHER = ("deep_cf", "two_tower")
 """Those that several workers can train together."""
