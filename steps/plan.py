@@ -34,6 +34,12 @@ def parser() -> Parser:
     flags.add_argument("--budget", default="", help="seconds after which a model tries nothing more (default: any)")
     flags.add_argument("--seed", default="7", help="the seed of training (default: %(default)s)")
     flags.add_argument("--again", default="false", help="true trains although nothing has changed (default: false)")
+    flags.add_argument(
+        "--distributed",
+        default="false",
+        help=f"true has several workers train {' and '.join(families.TOGETHER)} (default: false)",
+    )
+    flags.add_argument("--workers", default="2", help="how many of them, where that is true (default: %(default)s)")
     return flags
 
 
@@ -47,6 +53,7 @@ def run(step: Step) -> None:
     whole_number("--trials", flags.trials or "1", low=1)
     number("--budget", flags.budget or "0", 0, 1e9)
     again = yes_or_no("--again", flags.again or "false")
+    together = shared_out(names, flags.distributed, flags.workers, flags.budget)
     if not dataset.exists(store, flags.snapshot):
         raise UsageError(f"there is no snapshot {flags.snapshot!r} in {store.data.address()}")
 
@@ -59,9 +66,31 @@ def run(step: Step) -> None:
     reason = known or "; ".join([f"{', '.join(able)} on {flags.snapshot}", *unfit])
     log.info("%s: %s", "nothing to train" if known else "to train", reason)
     step.output("train", "false" if known else "true")
-    step.output("models", [] if known else able)
+    step.output("models", [] if known else [name for name in able if name not in together])
+    step.output(
+        "together", [] if known else [{"model": name, "job": job_name(name)} for name in able if name in together]
+    )
     step.output("fingerprint", wanted)
     step.output("reason", reason)
+
+
+def shared_out(models: list[str], distributed: str, workers: str, budget: str) -> list[str]:
+    """Those of the models that several workers train."""
+    whole_number("--workers", workers or "2", low=2)
+    if not yes_or_no("--distributed", distributed or "false"):
+        return []
+    if number("--budget", budget or "0", 0, 1e9):
+        raise UsageError("--budget is for one worker, and --distributed is true: give --trials alone")
+    together = [name for name in models if name in families.TOGETHER]
+    if not together:
+        able = " and ".join(families.TOGETHER)
+        raise UsageError(f"--distributed is true, but of {', '.join(models)} none trains by several workers: {able} do")
+    return together
+
+
+def job_name(model: str) -> str:
+    """What Kubernetes allows in a name."""
+    return model.replace("_", "-")
 
 
 def fit_for(names: list[str], settings: str, items: int) -> tuple[list[str], list[str]]:

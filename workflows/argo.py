@@ -33,7 +33,7 @@ def submit(
     """Applies, starts and follows; returns the exit code for the command line."""
     rules.must_hold([manifest])
     cluster = connect(namespace)
-    cluster.require(Needs.of([manifest], [*TEMPLATES, *STARTING, *(FOLLOWING if follow else ())]))
+    cluster.require(Needs.of([manifest], [*TEMPLATES, *STARTING, *(FOLLOWING if follow else ())], parameters))
     cluster.apply(manifest)
     template = manifest["metadata"]["name"]
     labels = manifest["metadata"].get("labels", {})

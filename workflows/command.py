@@ -67,6 +67,10 @@ def follow(flags: argparse.Namespace, parameters: dict[str, str]) -> int:
 
 
 def run_here(flags: argparse.Namespace, manifest: Manifest, parameters: dict[str, str]) -> int:
+    if parameters.get(settings.DISTRIBUTED) == "true":
+        raise Refused(
+            f"{settings.DISTRIBUTED}=true is for a cluster: add --on argo, or leave it out to train by one worker"
+        )
     runs = here.runs_folder(flags.runs)
     if flags.on == "docker":
         from workflows.docker import DockerEngine, check_files, options

@@ -51,7 +51,8 @@ def for_version(manifest: Manifest, version: str) -> Manifest:
     if (major, minor) < ONLY_EMISSARY_SINCE:
         _label_executor(changed)
         # Under the old executor a pod has no container "init": the patch would make one without an image.
-        changed["spec"].pop("podSpecPatch", None)
+        for holder in (changed["spec"], *changed["spec"].get("templates", [])):
+            holder.pop("podSpecPatch", None)
     return changed
 
 

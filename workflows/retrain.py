@@ -18,6 +18,7 @@ from workflows.templates import (
     question,
     report,
     step,
+    together,
     workflow,
 )
 
@@ -42,6 +43,9 @@ PARAMETERS = [
     Parameter(name="max-users", value="50000", description="users on whom candidates are compared, at most"),
     Parameter(name="seed", value="7", description="seed of everything random"),
     Parameter(name="again", value="false", enum=["false", "true"], description="true trains even if nothing changed"),
+    Parameter(name="distributed", value="false", enum=["false", "true"], description="true trains deep_cf and "
+              "two_tower by several workers, on a cluster with Kubeflow's training operator"),
+    Parameter(name="workers", value="2", description="how many these are, where distributed is true"),
     Parameter(name="deadline", value="300", description="seconds that a slot has to serve the new version"),
     Parameter(name="approve", value="auto", enum=["auto", "manual"], description="manual waits for somebody's yes "
               "before a model goes live"),
@@ -50,6 +54,9 @@ PARAMETERS = [
 
 
 def retrain() -> WorkflowTemplate:
+    train_flags = ["set", "trials", "budget", "metric", "seed"]
+    # Made out here, it is no template of its own.
+    worker = step("train", size=LARGE, flags=["snapshot", "model", *train_flags], deadline=4 * HOUR)
     with workflow(
         NAME,
         title="Retrain the recommender",
@@ -59,8 +66,19 @@ def retrain() -> WorkflowTemplate:
         deadline=6 * HOUR + APPROVE_WITHIN,
     ) as template:
         source_flags = ["source", "columns", "event-weights", "query", "split", "max-rejects", "seed"]
-        plan_flags = ["models", "set", "trials", "budget", "metric", "tolerance", "min-metric", "seed", "again"]
-        train_flags = ["set", "trials", "budget", "metric", "seed"]
+        plan_flags = [
+            "models",
+            "set",
+            "trials",
+            "budget",
+            "metric",
+            "tolerance",
+            "min-metric",
+            "seed",
+            "again",
+            "distributed",
+            "workers",
+        ]
         blend_flags = ["models", "metric", "seed"]
         gate_flags = ["metric", "tolerance", "min-metric", "max-users", "seed"]
 
@@ -72,11 +90,15 @@ def retrain() -> WorkflowTemplate:
             secrets=SOURCE_SECRETS,
         )
         plan = step(
-            "plan", size=SMALL, flags=["snapshot", *plan_flags], outputs=["train", "models", "reason", "fingerprint"]
+            "plan",
+            size=SMALL,
+            flags=["snapshot", *plan_flags],
+            outputs=["train", "models", "together", "reason", "fingerprint"],
         )
         train = step(
             "train", size=LARGE, flags=["snapshot", "model", *train_flags], outputs=["candidate"], deadline=4 * HOUR
         )
+        train_together = together("train-together", worker, job="job", workers="workers")
         blend = step("blend", size=LARGE, flags=["snapshot", *blend_flags], outputs=["candidate"])
         evaluate = step(
             "evaluate",
@@ -110,7 +132,28 @@ def retrain() -> WorkflowTemplate:
                 with_param=planned.get_parameter("models"),
                 when=worth_it,
             )
-            blended = Task(name="blend", template=blend, arguments={**snapshot, **given(*blend_flags)}, when=worth_it)
+            # A list of its own, for a TFJob's name may not hold what a model's name does.
+            trained_together = Task(
+                name="train-together",
+                template=train_together,
+                arguments={
+                    **snapshot,
+                    "model": "{{item.model}}",
+                    "job": "{{item.job}}",
+                    **given(*train_flags, "workers"),
+                },
+                with_param=planned.get_parameter("together"),
+                when=worth_it,
+            )
+            # An empty list is skipped, and one of the two may be.
+            both = " && ".join(f"({one.name}.Succeeded || {one.name}.Skipped)" for one in (trained, trained_together))
+            blended = Task(
+                name="blend",
+                template=blend,
+                arguments={**snapshot, **given(*blend_flags)},
+                depends=both,
+                when=worth_it,
+            )
             evaluated = Task(
                 name="evaluate",
                 template=evaluate,
@@ -148,6 +191,6 @@ def retrain() -> WorkflowTemplate:
             with Task.set_next_defaults(on=TaskResult.succeeded):
                 published >> planned
                 planned >> trained
-                trained >> blended
+                planned >> trained_together
                 blended >> evaluated
     return template

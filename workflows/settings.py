@@ -11,6 +11,8 @@ PLACE = ("STORE", "STORE_PREFIX", "DATA_BUCKET", "MODELS_BUCKET", "S3_ENDPOINT",
 """Where a run works. Kept with the run, so that a resumed run works at the same place; no secret is among them."""
 MOUNTED_STORE = "/store"
 """Where a container finds the store that is a folder here."""
+DISTRIBUTED = "distributed"
+"""The parameter that has several workers train a model, which takes a cluster."""
 OTHERS = ("SOURCE_REVISION", "LOG_FORMAT", "LOG_LEVEL")
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import yaml
 from hera.workflows import (
     ConfigMapEnvFrom,
     ConfigMapVolume,
@@ -19,6 +22,7 @@ from hera.workflows import (
     Env,
     ExistingVolume,
     Parameter,
+    Resource,
     Resources,
     RetryPolicy,
     RetryStrategy,
@@ -37,6 +41,8 @@ SOURCE_SECRETS = dict.fromkeys(("KAGGLE_USERNAME", "KAGGLE_KEY", "PGUSER", "PGPA
 AUTHORITY, AUTHORITY_FOLDER = "recommender-ca", "/etc/recommender/ca"
 """An optional ConfigMap with a certificate authority of one's own before S3; S3_CA_FILE names the file there."""
 SERVICE_ACCOUNT = "recommender-workflow"
+TRAINER = "recommender-trainer"
+"""The account that makes TFJobs; their own pods ask Kubernetes nothing."""
 LABELS = {"app.kubernetes.io/part-of": "recommender"}
 OUTPUTS, SCRATCH = "/outputs", "/scratch"
 STORE_CLAIM = "STORE_CLAIM"
@@ -55,6 +61,16 @@ ARGOS_OWN = {
     "containers": [{"name": "wait", "securityContext": NO_MORE_RIGHTS}],
 }
 """Argo leaves its own two containers of a pod as they are, and a namespace that is "restricted" refuses such a pod."""
+MAKES_OBJECT = {
+    "initContainers": [
+        {"name": "init", "volumeMounts": [{"name": "tmp-dir-argo", "mountPath": "/tmp", "subPath": "init"}]}
+    ],
+    "containers": [{"name": "wait", "$patch": "delete"}, {"name": "main", "securityContext": NO_MORE_RIGHTS}],
+}
+"""A pod that makes an object has no "wait"; its "init" writes to /tmp, which not every image lets its user do."""
+
+LAST_CONDITION = 5
+"""A TFJob tells how it is by a list of conditions, of which the last may be at any of these places."""
 
 RETRY_WHEN = "lastRetry.status == 'Error' || asInt(lastRetry.exitCode) in [75, 137, 143]"
 """A lost pod, an outside system that did not answer (75), a pod that was killed (137, 143); nothing else heals."""
@@ -168,6 +184,69 @@ def step(
         ],
         labels={**LABELS, "app.kubernetes.io/component": program.replace("_", "-")},
     )
+
+
+def together(name: str, container: Container, *, job: str, workers: str, restarts: int = 10) -> Resource:
+    """The template that runs a container as the workers of a TFJob, which Kubeflow's training operator starts.
+
+    `container` is a step that is no template of its own; `job` and `workers` are inputs, as what it takes is: what the
+    TFJob's name ends with, and how many there are.
+    """
+    whole = container._build_template().model_dump(exclude_none=True, by_alias=True, mode="json")
+    pod = {
+        "metadata": {"labels": whole["metadata"]["labels"]},
+        "spec": {
+            "serviceAccountName": SERVICE_ACCOUNT,
+            "automountServiceAccountToken": False,
+            "restartPolicy": "OnFailure",
+            "securityContext": pod_security().model_dump(exclude_none=True, by_alias=True),
+            # The operator looks for a container of this name.
+            "containers": [{**whole["container"], "name": "tensorflow"}],
+            "volumes": whole["volumes"],
+        },
+    }
+    manifest = {
+        "apiVersion": "kubeflow.org/v1",
+        "kind": "TFJob",
+        "metadata": {"name": f"{{{{workflow.name}}}}-{{{{inputs.parameters.{job}}}}}", "labels": LABELS},
+        "spec": {
+            "runPolicy": {
+                "activeDeadlineSeconds": whole["activeDeadlineSeconds"],
+                # Where one worker is lost all of them begin again, and each of these is counted.
+                "backoffLimit": restarts,
+                "cleanPodPolicy": "Running",
+                "ttlSecondsAfterFinished": HOUR,
+            },
+            "tfReplicaSpecs": {
+                "Worker": {
+                    "replicas": f"{{{{inputs.parameters.{workers}}}}}",
+                    "restartPolicy": "OnFailure",
+                    "template": pod,
+                }
+            },
+        },
+    }
+    inputs = [Parameter(name=parameter["name"]) for parameter in whole["inputs"]["parameters"]]
+    return Resource(
+        name=name,
+        # Repeated, it finds the job that is there, and waits for that one.
+        action="apply",
+        manifest=as_manifest(manifest),
+        success_condition="status.replicaStatuses.Worker.succeeded > 0",
+        failure_condition=", ".join(f"status.conditions.{place}.type == Failed" for place in range(LAST_CONDITION)),
+        inputs=[*inputs, Parameter(name=job), Parameter(name=workers)],
+        service_account_name=TRAINER,
+        active_deadline_seconds=whole["activeDeadlineSeconds"],
+        retry_strategy=retry(3),
+        pod_spec_patch=json.dumps(MAKES_OBJECT),
+        labels={**LABELS, "app.kubernetes.io/component": name},
+    )
+
+
+def as_manifest(value: Mapping[str, Any]) -> str:
+    """YAML in which a tag that stands alone is no text, for it may stand for a number."""
+    text = yaml.safe_dump(value, sort_keys=False, width=1000)
+    return re.sub(r"^( *replicas: )'(.*)'$", r"\1\2", text, flags=re.MULTILINE)
 
 
 def report(workflow_name: str) -> Container:

@@ -58,6 +58,12 @@ class Kubectl:
                 f"the cluster has no Argo Workflows (it does not know {', '.join(lacking)}); install it, or choose "
                 "another context with kubectl config"
             )
+        for api, kind in needs.others:
+            if not preflight.knows(self.run(["get", "--raw", f"/apis/{api}"]), kind):
+                raise ClusterError(
+                    f"the cluster has no {kind} of {api}, and nothing was applied: install Kubeflow's training "
+                    "operator (version 1), or leave distributed=true out"
+                )
         preflight.require(self.run, self.namespace, needs)
 
     def apply(self, manifest: Manifest) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workflows.settings import MOUNTED_STORE
+from workflows.settings import DISTRIBUTED, MOUNTED_STORE
 
 Manifest = Mapping[str, Any]
 ARGO = "argoproj.io"
@@ -43,25 +43,39 @@ class Needs:
     """The Secrets with the keys of the store, which are needed only where that is S3."""
     claims: tuple[str, ...] = ()
     store_mounted: bool = False
+    others: tuple[tuple[str, str], ...] = ()
+    """Kinds that others bring to a cluster: the API that has them, such as kubeflow.org/v1, and the kind."""
 
     @classmethod
-    def of(cls, manifests: Sequence[Manifest], rights: Sequence[Right]) -> Needs:
-        """What these WorkflowTemplates need once they run, and the rights to bring them there."""
+    def of(
+        cls, manifests: Sequence[Manifest], rights: Sequence[Right], parameters: Mapping[str, str] | None = None
+    ) -> Needs:
+        """What these WorkflowTemplates need once they run with these parameters, and the rights to bring them there."""
         specs = [manifest["spec"] for manifest in manifests if "templates" in manifest["spec"]]
+        # Objects of other kinds are made where training is distributed, and nowhere else.
+        distributed = (parameters or {}).get(DISTRIBUTED) == "true"
+        making = [t for spec in specs for t in spec["templates"] if "resource" in t and distributed]
         containers = [t["container"] for spec in specs for t in spec["templates"] if "container" in t]
         volumes = [volume for spec in specs for t in spec["templates"] for volume in t.get("volumes", [])]
         claims = [v["persistentVolumeClaim"]["claimName"] for v in volumes if "persistentVolumeClaim" in v]
         return cls(
             kinds=unique(right.resource for right in rights if right.group == ARGO),
             rights=tuple(rights),
-            accounts=unique(spec["serviceAccountName"] for spec in specs if "serviceAccountName" in spec),
+            accounts=unique(one["serviceAccountName"] for one in [*specs, *making] if "serviceAccountName" in one),
             config_maps=unique(required_maps(containers)),
             secrets=unique(store_secrets(containers)),
             claims=unique(claims),
             store_mounted=any(
                 mount["mountPath"] == MOUNTED_STORE for one in containers for mount in one.get("volumeMounts", [])
             ),
+            others=tuple(dict.fromkeys(made_kind(template["resource"]["manifest"]) for template in making)),
         )
+
+
+def made_kind(manifest: str) -> tuple[str, str]:
+    """The API and the kind of an object that is written out as YAML, its tags still in it."""
+    found = {key: value for key, _, value in (line.partition(": ") for line in manifest.splitlines())}
+    return found["apiVersion"], found["kind"]
 
 
 def required_maps(containers: Sequence[Manifest]) -> Iterator[str]:

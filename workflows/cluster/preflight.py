@@ -125,3 +125,10 @@ def lacking_kinds(answer: Answer, kinds: Sequence[str]) -> list[str]:
     """The kinds of Argo's that the cluster does not know, from what it says of the group."""
     known = {resource["name"] for resource in json.loads(answer.stdout).get("resources", [])}
     return [kind for kind in kinds if kind not in known]
+
+
+def knows(answer: Answer, kind: str) -> bool:
+    """Whether a group of the cluster has a kind, from what it says of the group."""
+    if answer.returncode != 0:
+        return False
+    return kind in {resource["kind"] for resource in json.loads(answer.stdout).get("resources", [])}

@@ -25,7 +25,7 @@ SPEC_ELSEWHERE = {
 }  # fmt: skip
 TEMPLATE = {
     "name", "inputs", "outputs", "container", "dag", "suspend", "retryStrategy", "activeDeadlineSeconds", "timeout",
-    "synchronization", "parallelism", "volumes",
+    "synchronization", "parallelism", "volumes", "resource",
 }  # fmt: skip
 TEMPLATE_ELSEWHERE = {
     "metadata",
@@ -44,6 +44,8 @@ RETRY = {"limit", "retryPolicy", "expression", "backoff"}
 BACKOFF = {"duration", "factor", "maxDuration", "cap"}
 INPUT = {"name", "default", "value", "enum", "description"}
 OUTPUT = {"name", "valueFrom", "description"}
+KINDS = ("container", "dag", "suspend", "resource")
+NO_RESOURCE = "makes an object of a cluster's, and this machine is none"
 ARGOS_OWN = {("initContainers", "init"), ("containers", "wait")}
 POLICIES = {"Always", "OnFailure", "OnError"}
 
@@ -76,11 +78,12 @@ def _patches_argo(spec: Fields) -> bool:
 
 def _template(template: Fields) -> None:
     where = f"template {template.get('name')!r}"
-    _only(template, TEMPLATE | TEMPLATE_ELSEWHERE, where)
-    kinds = [kind for kind in ("container", "dag", "suspend") if kind in template]
+    kinds = [kind for kind in KINDS if kind in template]
+    # The patch of a pod that makes an object says nothing to this runner, which makes none.
+    _only(template, TEMPLATE | TEMPLATE_ELSEWHERE | ({"podSpecPatch"} if kinds == ["resource"] else set()), where)
     if len(kinds) != 1:
         raise UnsupportedError(
-            f"{where} has {' and '.join(kinds) or 'nothing to do'}; it needs one of container, dag, suspend"
+            f"{where} has {' and '.join(kinds) or 'nothing to do'}; it needs one of {', '.join(KINDS)}"
         )
     _parameters(template.get("inputs", {}), INPUT, where)
     _parameters(template.get("outputs", {}), OUTPUT, where)
@@ -93,6 +96,8 @@ def _template(template: Fields) -> None:
         _retry(template["retryStrategy"], where)
     if kinds == ["container"]:
         _container(template, where)
+    elif kinds == ["resource"]:
+        return  # a workflow may hold one that is not wanted here: its node, if it comes to that, is an error
     elif kinds == ["dag"]:
         for field in ("retryStrategy", "activeDeadlineSeconds", "timeout"):
             if field in template:

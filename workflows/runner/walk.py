@@ -15,6 +15,7 @@ from workflows.runner.expressions import ExpressionError
 from workflows.runner.leaf import Leaf
 from workflows.runner.session import Outcome, Session, StoppedError
 from workflows.runner.substitution import TagError, as_text, substitute
+from workflows.runner.support import NO_RESOURCE
 from workflows.runner.suspend import suspend
 from workflows.runner.tree import Node, Phase
 
@@ -114,6 +115,8 @@ class Walk:
         with session.mutexes(names, waiting) as held:
             if "container" in template:
                 return Leaf(session, node, template, scope, lineage).run(held)
+            if "resource" in template:
+                return Outcome(Phase.ERROR, message=f"{template['name']} {NO_RESOURCE}")
             session.tree.change(node, phase=Phase.RUNNING, started=node.started or time.monotonic(), message="")
             if "dag" in template:
                 return Dag(session, template, path, node, scope, self.template, lineage).run()
