@@ -38,6 +38,37 @@ def test_a_model_that_cannot_learn_from_so_many_items_is_left_out_with_the_reaso
     assert run_step("plan", "--snapshot", snapshot, "--models", "ease", "--set", "ease.most_items=5")[0] == 2
 
 
+def test_what_several_workers_train_is_a_list_of_its_own(run_step: Run, snapshot: str) -> None:
+    flags = ("--snapshot", snapshot, "--models", "als,deep_cf,two_tower,blend", "--workers", "3")
+    code, outputs = run_step("plan", *flags, "--distributed", "true")
+    assert (code, json.loads(outputs["models"])) == (0, ["als"])
+    assert json.loads(outputs["together"]) == [
+        {"model": "deep_cf", "job": "deep-cf"},
+        {"model": "two_tower", "job": "two-tower"},
+    ]
+    code, alone = run_step("plan", *flags)
+    assert (code, json.loads(alone["models"])) == (0, ["als", "deep_cf", "two_tower"])
+    assert json.loads(alone["together"]) == []
+    # The model is the same, so it is not made again for having been made otherwise.
+    assert alone["fingerprint"] == outputs["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--models", "als,popularity"), "none trains by several workers: deep_cf and two_tower do"),
+        (("--models", "deep_cf", "--budget", "60"), "--budget is for one worker"),
+        (("--models", "deep_cf", "--workers", "1"), "--workers"),
+        (("--models", "deep_cf", "--workers", "many"), "--workers"),
+    ],
+)
+def test_what_several_workers_cannot_train_is_refused_before_anything_is_trained(
+    run_step: Run, snapshot: str, caplog: pytest.LogCaptureFixture, flags: tuple[str, ...], sentence: str
+) -> None:
+    assert run_step("plan", "--snapshot", snapshot, "--distributed", "true", *flags) == (2, {})
+    assert sentence in caplog.text
+
+
 def test_the_fingerprint_is_of_everything_that_matters(run_step: Run, snapshot: str) -> None:
     def fingerprint(*flags: str, **environment: str) -> str:
         return run_step("plan", "--snapshot", snapshot, *flags, **environment)[1]["fingerprint"]

@@ -37,7 +37,12 @@ def get(kind, name):
     print(json.dumps(found))
 
 
-def get_raw():
+def get_raw(path):
+    if path == "/apis/kubeflow.org/v1":
+        if "FAKE_KUBEFLOW" not in os.environ:
+            fail("(NotFound): the server could not find the requested resource")
+        print(json.dumps({"resources": [{"name": "jobs", "kind": os.environ["FAKE_KUBEFLOW"]}]}))
+        return
     if BROKEN == "no-argo":
         fail("(NotFound): the server could not find the requested resource")
     if BROKEN == "no-cluster":
@@ -127,7 +132,7 @@ def main(words):
     if words[:2] == ["config", "view"]:
         print(os.environ.get("FAKE_NAMESPACE", ""), end="")
     elif words[:2] == ["get", "--raw"]:
-        get_raw()
+        get_raw(words[2])
     elif words[:2] == ["get", "workflow"]:
         get_workflow(words)
     elif words[:2] == ["get", "cronworkflow"]:

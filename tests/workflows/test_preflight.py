@@ -116,3 +116,22 @@ def test_what_is_needed_is_read_from_the_objects_themselves():
     assert needs.secrets == ("recommender-s3",)
     assert needs.kinds == ("workflowtemplates", "workflows")
     assert Right("create", "workflows", "argoproj.io") in needs.rights
+
+
+@pytest.mark.parametrize("kind", ["", "PyTorchJob"])
+def test_without_tfjobs_nothing_distributed_begins(kubectl, monkeypatch, kind):
+    if kind:
+        monkeypatch.setenv("FAKE_KUBEFLOW", kind)
+    with pytest.raises(ClusterError, match=r"no TFJob of kubeflow.org/v1, and nothing was applied"):
+        argo.submit(build("retrain"), {"distributed": "true"}, follow=False)
+    assert "apply" not in (kubectl / "calls").read_text()
+    assert argo.submit(build("retrain"), {"distributed": "false"}, follow=False) == 0
+
+
+def test_what_makes_tfjobs_is_needed_where_they_are_made(kubectl, monkeypatch):
+    monkeypatch.setenv("FAKE_KUBEFLOW", "TFJob")
+    assert argo.submit(build("retrain"), {"distributed": "true"}, follow=False) == 0
+    monkeypatch.setenv("FAKE_MISSING", "serviceaccount/recommender-trainer")
+    with pytest.raises(ClusterError, match="there is no ServiceAccount recommender-trainer"):
+        argo.submit(build("retrain"), {"distributed": "true"}, follow=False)
+    assert argo.submit(build("retrain"), {}, follow=False) == 0

@@ -7,7 +7,14 @@ import pytest
 from workflows.catalog import build
 from workflows.runner.expressions import when
 
-PLAN = {"train": "true", "models": '["popularity", "als"]', "reason": "new purchases", "fingerprint": "f"}
+PLAN = {
+    "train": "true",
+    "models": '["popularity", "als"]',
+    "together": "[]",
+    "reason": "new purchases",
+    "fingerprint": "f",
+}
+TOGETHER = '[{"model": "deep_cf", "job": "deep-cf"}]'
 
 
 def stubbed(name, outputs, failing=()):
@@ -39,8 +46,8 @@ def test_a_promoted_candidate_is_published(runner):
     ran = runner(stubbed("retrain", {"plan": PLAN, "evaluate": {"promote": "true"}}))
     assert ran.phases() == {
         "data-publish": "Succeeded", "plan": "Succeeded", "train": "Succeeded", "train(0:popularity)": "Succeeded",
-        "train(1:als)": "Succeeded", "blend": "Succeeded", "evaluate": "Succeeded", "approval": "Skipped",
-        "approved": "Omitted", "model-publish": "Succeeded", "onExit": "Succeeded",
+        "train(1:als)": "Succeeded", "train-together": "Skipped", "blend": "Succeeded", "evaluate": "Succeeded",
+        "approval": "Skipped", "approved": "Omitted", "model-publish": "Succeeded", "onExit": "Succeeded",
     }  # fmt: skip
     assert ran.phase == "Succeeded"
     assert ran.node("evaluate").outputs["sample"] == "[]"
@@ -167,6 +174,35 @@ def test_one_model_that_cannot_be_trained_stops_the_release(runner):
     ran = runner(stubbed("retrain", {"plan": PLAN}, failing=["train"]))
     assert ran.phase == "Failed"
     assert ran.phases()["evaluate"] == "Omitted"
+
+
+@pytest.mark.parametrize("models", ["[]", '["popularity"]'])
+def test_what_several_workers_train_is_waited_for_too(runner, models):
+    """A cluster makes a TFJob; here a script stands in its place."""
+    manifest = stubbed("retrain", {"plan": PLAN | {"models": models, "together": TOGETHER}})
+    templates = {template["name"]: template for template in manifest["spec"]["templates"]}
+    del templates["train-together"]["resource"], templates["train-together"]["podSpecPatch"]
+    templates["train-together"]["container"] = {
+        "command": ["sh", "-c"],
+        "args": ["echo {{inputs.parameters.model}} {{inputs.parameters.job}} {{inputs.parameters.workers}}"],
+    }
+    phases = runner(manifest, {"workers": "3"}).phases()
+    assert phases["train"] == ("Skipped" if models == "[]" else "Succeeded")
+    assert phases["train-together(0:job:deep-cf,model:deep_cf)"] == "Succeeded"
+    assert (phases["blend"], phases["evaluate"]) == ("Succeeded", "Succeeded")
+    templates["train-together"]["container"]["args"] = ["exit 65"]
+    phases = runner(manifest).phases()
+    assert (phases["train-together"], phases["blend"], phases["evaluate"]) == ("Failed", "Omitted", "Omitted")
+
+
+def test_this_machine_makes_no_object_of_a_cluster(runner):
+    ran = runner(stubbed("retrain", {"plan": PLAN | {"together": TOGETHER}}))
+    node = ran.node("train-together(0:job:deep-cf,model:deep_cf)")
+    assert (node.phase, node.message) == (
+        "Error",
+        "train-together makes an object of a cluster's, which runs elsewhere",
+    )
+    assert ran.phases()["blend"] == "Omitted"
 
 
 def test_batch_prediction_works_on_every_shard_of_the_planned_version(runner):

@@ -68,6 +68,7 @@ def test_as_a_script_it_hides_no_other_package(tmp_path):
     (["-p", "sorce=x"], "retrain has no parameter 'sorce'; it has source, columns"),
     (["-p", "source"], "-p source: write NAME=VALUE"),
     (["-p", "again=perhaps"], "parameter again is 'perhaps'; it may be false, true"),
+    (["-p", "distributed=true"], "distributed=true is for a cluster: add --on argo"),
     (["--resume", "nothing"], "there is no run 'nothing' in .runs; there are none"),
     (["--resume", ""], "there is no run '' in .runs; there are none"),
     (["retrain", "--resume", "x"], "--resume takes neither a workflow nor --on"),

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from workflows.catalog import DESCRIPTIONS, UnknownNameError, build, check_parameters
 from workflows.render import for_version, to_yaml, with_values
@@ -33,6 +34,35 @@ def test_the_store_is_reached_by_settings_and_optional_secrets(template):
         assert variables[key]["valueFrom"]["secretKeyRef"] == {"name": "recommender-s3", "key": key, "optional": True}
     assert variables["RUN"]["value"] == "{{workflow.name}}"
     assert [variables[name]["value"] for name in ("OUTPUTS", "TMPDIR", "HOME")] == ["/outputs", "/scratch", "/scratch"]
+
+
+def tfjob(template):
+    """The object as it is once the tags stand for something."""
+    return yaml.safe_load(re.sub(r"\{\{[^}]*\}\}", "2", template["resource"]["manifest"]))
+
+
+def test_a_worker_is_the_step_that_trains_alone():
+    templates = {template["name"]: template for template in build("retrain")["spec"]["templates"]}
+    alone, together = templates["train"], templates["train-together"]
+    job = tfjob(together)
+    worker = job["spec"]["tfReplicaSpecs"]["Worker"]
+    pod = worker["template"]["spec"]
+    # The operator looks for this name, and gives the pods names of its own.
+    [container] = pod["containers"]
+    assert container == tfjob({"resource": {"manifest": yaml.safe_dump(alone["container"])}}) | {"name": "tensorflow"}
+    assert pod["volumes"] == alone["volumes"]
+    assert pod["securityContext"] == build("retrain")["spec"]["securityContext"]
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("recommender-workflow", False)
+    assert (worker["replicas"], worker["restartPolicy"]) == (2, "OnFailure")
+    assert job["spec"]["runPolicy"]["activeDeadlineSeconds"] == alone["activeDeadlineSeconds"]
+    assert together["serviceAccountName"] == "recommender-trainer"
+    assert "replicas: {{inputs.parameters.workers}}\n" in together["resource"]["manifest"]
+
+
+def test_an_old_argo_gets_no_patch_of_a_pod_that_it_builds_otherwise():
+    [old] = [t for t in for_version(build("retrain"), "3.3")["spec"]["templates"] if t["name"] == "train-together"]
+    assert "podSpecPatch" not in old
+    assert tfjob(old)["kind"] == "TFJob"
 
 
 @pytest.mark.parametrize("template", CONTAINERS)
@@ -141,7 +171,7 @@ def test_the_readme_names_every_object_that_the_templates_expect():
     readme = (ROOT / "README.md").read_text()
     text = "".join(to_yaml([build(name)]) for name in DESCRIPTIONS)
     expected = set(re.findall(r"(?:serviceAccountName|KeyRef:\n +key: \w+\n +name|configMapRef:\n +name): (\S+)", text))
-    assert expected == {"recommender-workflow", "recommender-s3", "recommender-sources", "recommender-settings"}
+    assert expected == {f"recommender-{what}" for what in ("workflow", "trainer", "s3", "sources", "settings")}
     section = readme.partition("## On Argo Workflows")[2].partition("\n## ")[0]
     assert {name for name in expected if f"`{name}`" not in section} == set()
 

@@ -45,7 +45,7 @@ BACKOFF = {"duration", "factor", "maxDuration", "cap"}
 INPUT = {"name", "default", "value", "enum", "description"}
 OUTPUT = {"name", "valueFrom", "description"}
 KINDS = ("container", "dag", "suspend", "resource")
-NO_RESOURCE = "makes an object of a cluster's, and this machine is none"
+NO_RESOURCE = "makes an object of a cluster's, which runs elsewhere"
 ARGOS_OWN = {("initContainers", "init"), ("containers", "wait")}
 POLICIES = {"Always", "OnFailure", "OnError"}
 

@@ -60,7 +60,7 @@ def test_every_account_has_the_rights_of_the_table(overlay, objects):
 
 def test_the_table_has_rows_for_these_accounts():
     accounts = {account for account, _ in table()}
-    assert accounts == {f"recommender-{who}" for who in ("workflow", "submitter", "deployer", "server")}
+    assert accounts == {f"recommender-{who}" for who in ("workflow", "trainer", "submitter", "deployer", "server")}
 
 
 def test_nobody_may_everything_read_secrets_or_change_rights(objects):
@@ -76,11 +76,11 @@ def test_every_role_is_bound(objects):
     assert objects.names("Role") == {binding["roleRef"]["name"] for binding in objects.of("RoleBinding")}
 
 
-def test_only_a_step_has_a_token_without_asking_for_it(objects):
+def test_only_what_argo_runs_has_a_token_without_asking_for_it(objects):
     given = {
         one["metadata"]["name"] for one in objects.of("ServiceAccount") if one.get("automountServiceAccountToken", True)
     }
-    assert given == {"recommender-workflow"}
+    assert given == {"recommender-workflow", "recommender-trainer"}
 
 
 @pytest.mark.parametrize(("account", "needed"), [

@@ -19,9 +19,9 @@ EXPLAINED = (
         "machine the images are in no registry at all",
     ),
     (
-        r"steps/recommender",
+        r"(steps|workers)/recommender",
         r"The NetworkPolicys selector doesn't match any pods",
-        "the pods of workflows are made by Argo, so none is among these objects",
+        "the pods of workflows are made by Argo, and those of TFJobs by their operator, so none is among these objects",
     ),
     (
         r"workflow-controller-metrics/argo",
