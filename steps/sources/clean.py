@@ -24,6 +24,7 @@ MOST_KINDS = 30
 """More kinds of event than this: the column tells something else."""
 COMMONEST = 3
 SHOWN = 80
+MICROSECONDS = "_microseconds"
 FINE, BLANK, ZERO = 0, 254, 255
 """Marks of a row beside the numbers of reasons; a blank line and a weight of zero are neither purchase nor error."""
 
@@ -162,15 +163,17 @@ def _read(part: Part, event_weights: Mapping[str, float], parts: _Parts) -> pl.D
     schema = part.rows.collect_schema()
     checks = _Checks(part.name, schema)
     columns = [checks.id("user", 1), checks.id("item", 4), checks.weight(event_weights).alias("weight")]
-    reading = None
+    rows, reading = part.rows, None
     if "time" in schema:
         reading = times.reading(part.rows, parts.months_first)
-        columns.append(checks.time(reading.expression).alias("time"))
+        # A column of its own, so that it is read once and not again for each check.
+        rows = rows.with_columns(reading.expression.alias(MICROSECONDS))
+        columns.append(checks.time(pl.col(MICROSECONDS)).alias("time"))
     if "name" in schema:
         columns.append(checks.text("name").cast(pl.Categorical))
     if "event" in schema:
         columns.append(checks.text("event").str.strip_chars().cast(pl.Categorical).alias("event"))
-    frame = part.rows.select(*columns, checks.mark().alias("mark")).collect(engine="streaming")
+    frame = rows.select(*columns, checks.mark().alias("mark")).collect(engine="streaming")
     return frame if reading is None or reading.thorough else _second_look(part, frame, parts)
 
 

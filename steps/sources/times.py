@@ -20,6 +20,12 @@ DATE = r"^\d{4}-\d{2}-\d{2}$"
 COMPACT = r"^(?:19|20|21)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 NUMBER = r"^[+-]?\d+(?:\.\d+)?(?:[eE]\+?\d+)?$"
 SECONDS = r"^\d{9,10}$"
+MOMENTS = {
+    rf"^\d{{4}}-\d\d-\d\d{between}\d\d:\d\d:\d\d(?:\.\d{{1,9}})?{zone}$": f"%Y-%m-%d{between}%H:%M:%S%.f{zone}"
+    for between in ("T", " ")
+    for zone in ("", "Z")
+}
+"""How most programs write a moment, and how that is read at once."""
 SLASHED = r"^(\d{1,2})[/-](\d{1,2})[/-](\d{4})(.*)$"
 DOTTED = r"^(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)$"
 
@@ -47,6 +53,9 @@ def reading(rows: pl.LazyFrame, months_first: Callable[[], bool | None]) -> Read
     sample = rows.select(text).head(SAMPLE).collect()["time"].drop_nulls()
     if sample.len() and sample.str.contains(DATE).all():
         return Reading(_date(text), False)
+    for pattern, form in MOMENTS.items():
+        if sample.len() and sample.str.contains(pattern).all():
+            return Reading(_written(text, pattern, form), False)
     if sample.len() and sample.str.contains(SECONDS).all():
         return Reading(_epoch(text.cast(pl.Int64, strict=False)), False)
     return Reading(anything(text, months_first()), True)
@@ -90,6 +99,12 @@ def in_range(microseconds: pl.Expr) -> pl.Expr:
 
 def _date(text: pl.Expr, form: str = "%Y-%m-%d") -> pl.Expr:
     return text.str.to_date(form, strict=False).cast(pl.Datetime("us")).cast(pl.Int64)
+
+
+def _written(text: pl.Expr, pattern: str, form: str) -> pl.Expr:
+    """Only what looks as it should: the form alone would take more, such as an hour of one digit."""
+    moment = text.str.to_datetime(form, strict=False, time_unit="us").cast(pl.Int64)
+    return pl.when(text.str.contains(pattern)).then(moment)
 
 
 def _number(text: pl.Expr) -> pl.Expr:

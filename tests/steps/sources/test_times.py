@@ -104,6 +104,30 @@ def test_formats_may_be_mixed_after_a_regular_beginning() -> None:
     assert read([*beginning, "1706702399", "nonsense"])[-2:] == [NOON, None]
 
 
+@pytest.mark.parametrize("zone", ["", "Z"])
+@pytest.mark.parametrize("between", ["T", " "])
+def test_moments_as_most_programs_write_them_are_read_at_once_and_alike(between: str, zone: str) -> None:
+    days = ("1899-12-31", "1969-12-31", "2024-02-29", "2199-12-31")
+    clocks = ("00:00:00", "11:59:59.5", "23:59:59.123456789", "11:59:59.000000000")
+    texts = [f"{day}{between}{clock}{zone}" for day in days for clock in clocks]
+    rows = pl.LazyFrame({"time": texts})
+    reading = times.reading(rows, lambda: None)
+    assert not reading.thorough
+    found = rows.select(quick=reading.expression, slow=times.anything(pl.col("time"), None)).collect()
+    assert found["quick"].to_list() == found["slow"].to_list()
+    assert found["quick"].null_count() == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-01-31T1:59:59", "2024-1-31T11:59:59", "2024-01-31T11:59:59 ", "2024-02-30T11:59:59"]
+)
+def test_what_only_nearly_looks_like_that_is_left_to_the_second_look(text: str) -> None:
+    rows = pl.LazyFrame({"time": ["2024-01-31T11:59:59"] * times.SAMPLE + [text]})
+    reading = times.reading(rows, lambda: None)
+    assert not reading.thorough
+    assert rows.select(reading.expression).collect().to_series()[-1] is None
+
+
 def test_eight_digits_are_a_date_only_where_they_can_be_one() -> None:
     assert read(["20241331"]) == [20_241_331 * 1_000_000]
 
