@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -50,6 +51,7 @@ test split. With the library implicit installed, its ALS is measured too, as it 
     flags.add_argument("--columns", default="", help="which columns those are, as data_publish takes them")
     flags.add_argument("--split", default="auto", help="what is held out (default: %(default)s, by time if it can)")
     flags.add_argument("--models", default=MODELS, help="default: %(default)s")
+    flags.add_argument("--set", default="", metavar="MODEL.NAME=VALUE,…", help="settings, as train takes them")
     flags.add_argument("--trials", default="1", help="settings tried for each model (default: %(default)s)")
     flags.add_argument("--implicit-trials", default="20", help="for implicit's search; 0 leaves it out (default: 20)")
     flags.add_argument("--seed", default="7", help="of the random split and of training (default: %(default)s)")
@@ -86,9 +88,11 @@ class Bench:
 
     def train(self, snapshot: str, run: str, models: Sequence[str], trials: str) -> list[Candidate]:
         at = ("--snapshot", snapshot, "--seed", self.flags.seed)
-        for model in models:
-            if model != "blend":
-                self.step("train", *at, "--model", model, "--trials", trials, run=run)
+        asked = ("--models", ",".join(models), "--set", self.flags.set)
+        planned = self.step("plan", "--snapshot", snapshot, *asked, "--again", "true", run=run)
+        print(planned["reason"], file=sys.stderr)
+        for model in json.loads(planned["models"]):
+            self.step("train", *at, "--model", model, "--set", self.flags.set, "--trials", trials, run=run)
         if "blend" in models:
             self.step("blend", *at, run=run)
         return candidate.of_run(self.store.models, run)
