@@ -13,6 +13,8 @@ import pytest
 from steps.artifacts import candidate, names, verdict
 from steps.clients.object_store import Bucket, Store
 
+pytestmark = pytest.mark.timeout(900)
+
 ARRAYS = ("als", "ease", "item_knn")
 NETWORKS = ("deep_cf", "sequence", "two_tower")
 SETTINGS = ",".join(

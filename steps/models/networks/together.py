@@ -49,13 +49,18 @@ def join(team: Team, keeping: Keeping) -> Together:
     with lost_workers(), native_stderr_kept():
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     together = Together(team, keeping, strategy, adder(strategy))
-    number = int.from_bytes(os.urandom(DIGITS // 2)) if team.chief else 0
-    if team.chief:
-        keeping.save(MEETING, str(number).encode())
-    told = str(int(together.total(number))).encode()
-    if together.total(float(keeping.load(MEETING) == told)) < len(team.workers):
-        raise UsageError("the workers do not all have the same STORE: what one keeps there, the others must find")
+    require_one_store(together)
     return together
+
+
+def require_one_store(together: Together) -> None:
+    """The chief leaves a number there, and tells it: whoever finds another one, or none, looks somewhere else."""
+    number = int.from_bytes(os.urandom(DIGITS // 2)) if together.team.chief else 0
+    if together.team.chief:
+        together.keeping.save(MEETING, str(number).encode())
+    told = str(int(together.total(number))).encode()
+    if together.total(float(together.keeping.load(MEETING) == told)) < len(together.team.workers):
+        raise UsageError("the workers do not all have the same STORE: what one keeps there, the others must find")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from steps.models.team import Keeping, Team, Together
+from steps.runtime.errors import UsageError
 
 ROWS = 37
 
@@ -90,6 +91,23 @@ def test_the_loop_of_a_team_does_what_keras_does(rows: dict[str, np.ndarray]) ->
     assert again == same_curve
     for one, other in zip(same_weights, same_again, strict=True):
         assert (one == other).all()
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(True, True), (True, False), (False, True)])
+def test_workers_without_a_store_in_common_are_refused(mine: bool, theirs: bool) -> None:
+    """The second worker of two, and what the first one adds: its number, and whether it found that in its store."""
+    from steps.models.networks.together import require_one_store
+
+    others = iter([4711, float(theirs)])
+    found = b"4711" if mine else b"17"
+    team = Together(
+        Team(("one:1", "two:2"), 1), Keeping(lambda _: found, lambda *_: None), None, lambda own: own + next(others)
+    )
+    if mine and theirs:
+        require_one_store(team)
+    else:
+        with pytest.raises(UsageError, match="do not all have the same STORE"):
+            require_one_store(team)
 
 
 def test_half_the_digits_are_for_graphics_cards_alone() -> None:
