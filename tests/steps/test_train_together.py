@@ -51,6 +51,8 @@ def started(store: Path, model: str, snapshot: str) -> Iterator[list[subprocess.
     for index in (0, 1):
         told = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         settings = {"STORE": f"file:{store}", "RUN": "together", "TF_CONFIG": json.dumps(told), "LOG_FORMAT": "text"}
+        # More threads than processors would only wait for one another.
+        settings |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
         command = [sys.executable, "-m", "steps.train", "--snapshot", snapshot, "--model", model]
         command += ["--set", SETTINGS[model]]
         # Into a file: a full pipe would hold up one worker, and with it the others.
