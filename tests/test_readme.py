@@ -51,8 +51,8 @@ def test_every_workflow_parameter_that_is_named_exists() -> None:
     assert named <= known
 
 
-def test_every_flag_of_submit_and_deploy_exists() -> None:
-    for program in ("workflows/submit.py", "cron/deploy.py"):
+def test_every_flag_that_is_named_exists() -> None:
+    for program in ("workflows/submit.py", "cron/deploy.py", "tests/benchmarks/models.py"):
         told = subprocess.run(
             [sys.executable, str(ROOT / program), "--help"], capture_output=True, text=True, check=True
         ).stdout
