@@ -96,11 +96,10 @@ def judge(
     step: Step, store: Store, found: dict[str, candidate.Candidate], rules: Rules, most: int, seed: int
 ) -> Verdict:
     """Measures everybody on the same users, decides, and writes figures, report and, last, the verdict."""
-    from steps.artifacts import dataset, report
+    from steps.artifacts import dataset, making, report
     from steps.artifacts.dataset import Split
     from steps.artifacts.evidence import Evidence
     from steps.models import evaluation
-    from steps.models.popularity import Popularity
 
     with tempfile.TemporaryDirectory() as scratch:
         data = dataset.load(store, step.flags.snapshot, Path(scratch))
@@ -113,9 +112,11 @@ def judge(
 
         scorers = {name: candidate.scorer(store.models, one, Path(scratch))[0] for name, one in found.items()}
         measured = {name: evaluation.measure(one, held, k) for name, one in scorers.items()}
-        # A candidate of that name learnt from the same purchases, and has nothing to set.
-        popular = measured.get(Popularity.name) or evaluation.measure(Popularity().fit(learnt).scorer, held, k)
-        bars = {evaluation.POPULARITY: popular}
+        if evaluation.POPULARITY in measured:
+            bars = {evaluation.POPULARITY: measured[evaluation.POPULARITY]}
+        else:
+            popular = making.baseline(data, learnt, rules.metric, rules.k, seed)
+            bars = {evaluation.POPULARITY: evaluation.measure(popular, held, k)}
         live = release.live(store.models)
         if live:
             theirs, _ = candidate.scorer(store.models, candidate.read(store.models, live.candidate), Path(scratch))

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,9 @@ class Wanted:
     model: Recommender
     given: Sequence[str]
     """The settings that somebody set: they are not chosen."""
+    popularity: Recommender
+    """What users get of whom the model knows nothing."""
+    given_popularity: Sequence[str]
     seed: int
     metric: str
     k: int
@@ -94,6 +97,8 @@ def read_flags(step: Step) -> Wanted:
     wanted = Wanted(
         families.make(flags.model, flags.set),
         list(families.settings_of(flags.model, flags.set)),
+        families.make("popularity", flags.set),
+        list(families.settings_of("popularity", flags.set)),
         whole_number("--seed", flags.seed or "7"),
         *parse_metric(flags.metric or "ndcg@10"),
         whole_number("--trials", flags.trials or "1", low=1, high=MOST_TRIALS),
@@ -131,9 +136,12 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
         if data.bought(Split.TRAIN, Split.VALIDATION).nnz == 0:
             raise BadDataError(f"snapshot {data.id} has no purchases to train on")
         validation = making.validation(data, wanted.metric, wanted.k, wanted.seed)
+        half_life = making.half_life(wanted.popularity, wanted.given_popularity, validation, wanted.seed)
+        validation = making.fading(validation, half_life)
         with progress(f"choosing {wanted.model.name}", 1) as bar:
             chosen = choose(store.models, step.settings.run, wanted, validation, bar.at)
         model, learnt = chosen.model, data.interactions(Split.TRAIN, Split.VALIDATION, worth=chosen.worth)
+        learnt = replace(learnt, half_life=half_life)
         with progress(f"training {model.name}", 1) as bar:
             fitting = time.perf_counter()
             model.fit(learnt, wanted.seed, bar.at)
@@ -152,7 +160,12 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
             snapshot=data.id,
             settings=asdict(model.settings),
             seed=wanted.seed,
-            metrics={"purchases": float(learnt.matrix.nnz), "fit_seconds": round(fitted, 3), **reached},
+            metrics={
+                "purchases": float(learnt.matrix.nnz),
+                "fit_seconds": round(fitted, 3),
+                "days until what is popular fades by half": half_life,
+                **reached,
+            },
             expected=making.expected_answers(model.scorer, data),
             libraries=making.library_versions(),
             source_revision=step.settings.source_revision,

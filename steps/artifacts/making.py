@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,6 +16,7 @@ from steps.models.choosing import Trial, Validation
 from steps.models.evaluation import HeldOut
 from steps.models.ids import UNKNOWN
 from steps.models.interactions import Interactions
+from steps.models.popularity import Popularity, PopularitySettings
 from steps.models.recommender import NOBODY, Recommender
 from steps.models.scorer import Scorer, rows_of
 
@@ -66,6 +67,30 @@ def validation_users(data: Dataset, seed: int) -> HeldOut:
     """The users by whose validation purchases models are compared before the test: the same for all models of a run."""
     before, later = data.bought(Split.TRAIN), data.bought(Split.VALIDATION)
     return evaluation.held_out(before, later, choosing.MOST_USERS, seed)
+
+
+def half_life(popularity: Recommender, given: Sequence[str], held: Validation | None, seed: int) -> float:
+    """How fast purchases fade from what is popular, as the validation split has it.
+
+    It is what every model of a run goes by for users of whom it knows nothing, so that no model wins by that alone.
+    """
+    purchases = replace(held, kinds=()) if held else None
+    chosen = choosing.choose(popularity, given, purchases, seed, choosing.Limits()).model
+    return float(chosen.settings.half_life)
+
+
+def fading(held: Validation | None, half_life: float) -> Validation | None:
+    """The same question to models that count with this half-life what is popular."""
+    if held is None:
+        return None
+    as_it_was = held.learnt
+    return replace(held, learnt=lambda worth: replace(as_it_was(worth), half_life=half_life))
+
+
+def baseline(data: Dataset, learnt: Interactions, metric: str, k: int, seed: int) -> Scorer:
+    """What a run is measured against that has no candidate `popularity`: as a plain run would have made it."""
+    days = half_life(Popularity(), [], validation(data, metric, k, seed), seed)
+    return Popularity(PopularitySettings(half_life=days)).fit(learnt, seed).scorer
 
 
 def validation(data: Dataset, metric: str, k: int, seed: int) -> Validation | None:

@@ -101,11 +101,15 @@ def why(found: Evidence) -> str:
     """Who is best and by how much, in one sentence for people."""
     values = {name: float(found.values(name).mean()) for name in found.everybody}
     low, high = metrics.interval(found.values(found.winner))
-    parts = [f"{found.winner} is the best of {len(found.candidates)}" if len(found.candidates) > 1 else found.winner]
+    first = next(name for name in found.everybody if name in found.candidates)
+    best = len(found.candidates) > 1 and first == found.winner
+    parts = [f"{found.winner} is the best of {len(found.candidates)}" if best else found.winner]
     parts[0] += f" with {found.metric} {values[found.winner]:.4f} (95 % between {low:.4f} and {high:.4f})"
     parts += [times(values[found.winner], values[name], name) for name in found.compared if name != found.winner]
     second = next((name for name in found.everybody if name in found.candidates and name != found.winner), "")
-    if second and second not in found.compared:
+    if first != found.winner:
+        parts.append(f"{first} has {values[first]:.4f}, but may be no better than popularity by more than chance")
+    elif second and second not in found.compared:
         parts.append(f"next comes {second} with {values[second]:.4f}")
     return "; ".join(parts) + "."
 

@@ -12,14 +12,12 @@ import scipy.sparse as sp
 
 from steps.models.factor_model import FactorModel
 from steps.models.factors import Factors, FoldIn
-from steps.models.interactions import Interactions
+from steps.models.interactions import DAY, Interactions
 from steps.models.least_squares import solve_side
 from steps.models.recommender import Floats, Report
 from steps.models.scorer_model import shared
 from steps.runtime.errors import CheckFailedError, UsageError
 
-DAY = 24 * 3600 * 1_000_000
-"""In microseconds."""
 START = 0.1
 """How far from zero the first vectors are, all entries of one together."""
 

@@ -12,6 +12,11 @@ import scipy.sparse as sp
 
 from steps.models.ids import Codes, IdTable
 
+DAY = 24 * 3600 * 1_000_000
+"""In microseconds."""
+AT_ONCE = 1 << 20
+"""Purchases that are counted together."""
+
 
 @dataclass(frozen=True)
 class History:
@@ -46,6 +51,8 @@ class Interactions:
     matrix: sp.csr_matrix
     """float32, int32 indices, sorted, without duplicates or explicit zeros."""
     details: Details | None = field(default=None, repr=False, compare=False)
+    half_life: float = 0.0
+    """Days after which a purchase counts half towards what is popular; 0 for never."""
 
     def __post_init__(self) -> None:
         if self.matrix.shape != (len(self.users), len(self.items)):
@@ -94,11 +101,29 @@ class Interactions:
     def item_features(self) -> sp.csr_matrix:
         return self.details.item_features() if self.details else _nothing(len(self.items))
 
-    @property
+    @cached_property
     def popularity(self) -> npt.NDArray[np.float32]:
-        """The summed positive weight of each item."""
+        """Of each item how much it is bought: the positive weight of its purchases, the older the less."""
+        if self.half_life and self.details:
+            # The history is asked for anew and not kept: of a large shop it takes more room than all else.
+            faded = _faded(self.details.history(), self.half_life, len(self.items))
+            if faded is not None:
+                return faded
         positive = self.matrix.maximum(0) if (self.matrix.data < 0).any() else self.matrix
         return np.asarray(positive.sum(axis=0), np.float32).ravel()
+
+
+def _faded(history: History, half_life: float, items: int) -> npt.NDArray[np.float32] | None:
+    """What is left of the purchases of each item, seen from the newest of all; None where they have no times."""
+    if history.time is None or not len(history.time):
+        return None
+    newest = int(history.time.max())
+    left = np.zeros(items)
+    for start in range(0, len(history.item), AT_ONCE):
+        part = slice(start, start + AT_ONCE)
+        age = (newest - history.time[part]) / (DAY * half_life)
+        left += np.bincount(history.item[part], np.maximum(history.weight[part], 0) * 0.5**age, items)
+    return left.astype(np.float32)
 
 
 def _nothing(rows: int) -> sp.csr_matrix:

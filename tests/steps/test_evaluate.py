@@ -49,6 +49,17 @@ def test_als_beats_popularity_in_a_shop_with_tastes(run_step: Run, trained: str,
     assert ours == pytest.approx(bar)
 
 
+def test_the_baseline_is_the_same_with_and_without_a_candidate_popularity(
+    run_step: Run, trained: str, folder_store: Store
+) -> None:
+    assert run_step("evaluate", "--snapshot", trained, RUN="run-1")[0] == 0
+    assert run_step("train", "--snapshot", trained, "--model", "als", RUN="run-2")[0] == 0
+    assert run_step("evaluate", "--snapshot", trained, RUN="run-2")[0] == 0
+    first, second = (verdict.read(folder_store.models, run) for run in ("run-1", "run-2"))
+    assert set(second.candidates) == {"als"}
+    assert second.bars["popularity"]["metrics"] == pytest.approx(first.candidates["popularity"]["metrics"])
+
+
 def test_the_sample_names_products_and_recommends_nothing_bought(run_step: Run, trained: str) -> None:
     sample = json.loads(run_step("evaluate", "--snapshot", trained, RUN="run-1")[1]["sample"])
     assert len(sample) == 5

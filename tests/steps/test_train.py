@@ -12,6 +12,7 @@ from steps.clients.object_store import Store
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN
 
+DAYS = "days until what is popular fades by half"
 Run = Callable[..., tuple[int, dict[str, str]]]
 
 
@@ -42,7 +43,8 @@ def test_a_candidate_holds_all_that_the_manifest_promises(
 def test_the_test_split_is_not_learnt_from_but_is_never_recommended(
     run_step: Run, snapshot: str, folder_store: Store, tmp_path: Path
 ) -> None:
-    run_step("train", "--snapshot", snapshot, "--model", "popularity", RUN="run-1")
+    flags = ("--model", "popularity", "--set", "popularity.half_life=0")
+    run_step("train", "--snapshot", snapshot, *flags, RUN="run-1")
     made = candidate.read(folder_store.models, "candidates/run-1/popularity")
     data = dataset.load(folder_store, snapshot, tmp_path)
     scorer, bought = candidate.scorer(folder_store.models, made, tmp_path)
@@ -119,6 +121,21 @@ def test_the_manifest_tells_what_the_passes_of_als_reached(run_step: Run, snapsh
     made = candidate.read(folder_store.models, "candidates/run-1/als")
     assert [point["pass"] for point in made.curve] == [2, 4, 6, 8, 10]
     assert made.curve[-1]["figure"] == made.metrics["validation ndcg@10"]
+
+
+def test_all_models_of_a_run_show_strangers_the_same(run_step: Run, snapshot: str, folder_store: Store) -> None:
+    def strangers(model: str, *flags: str, run: str) -> tuple[list[str], float]:
+        assert run_step("train", "--snapshot", snapshot, "--model", model, *flags, RUN=run)[0] == 0
+        made = candidate.read(folder_store.models, f"candidates/{run}/{model}")
+        return made.answers[-1].items, made.metrics[DAYS]
+
+    popular = strangers("popularity", run="run-1")
+    chosen = candidate.read(folder_store.models, "candidates/run-1/popularity").settings["half_life"]
+    assert popular[1] == chosen
+    assert strangers("item_knn", run="run-1") == strangers("ease", run="run-1") == popular
+    set_ = ("--set", "popularity.half_life=0.5")
+    assert strangers("item_knn", *set_, run="run-2") == strangers("popularity", *set_, run="run-2")
+    assert strangers("ease", *set_, run="run-2")[1] == 0.5
 
 
 def test_a_family_without_passes_has_no_learning_curve(run_step: Run, snapshot: str, folder_store: Store) -> None:

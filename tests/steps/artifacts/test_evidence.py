@@ -168,6 +168,14 @@ def test_the_page_says_why_in_one_sentence(found: Evidence) -> None:
     assert "popularity is as good; 1.50 times live (version 4)'s 0.3333" in report.why(found)
 
 
+def test_a_winner_that_is_not_the_first_is_not_called_the_best(found: Evidence) -> None:
+    # The gate prefers popularity to what is ahead of it by chance.
+    better = measured(found.held, [2, 3], [1, 3], [0, 1])
+    told = report.why(replace(found, winner="popularity", candidates={**found.candidates, "als": better}))
+    assert told.startswith("popularity with precision@2 0.5000")
+    assert told.endswith("als has 0.6667, but may be no better than popularity by more than chance.")
+
+
 def test_nothing_from_the_data_becomes_markup(found: Evidence) -> None:
     text = page(found)
     assert "<script" not in text
