@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,12 +136,13 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
         if data.bought(Split.TRAIN, Split.VALIDATION).nnz == 0:
             raise BadDataError(f"snapshot {data.id} has no purchases to train on")
         validation = making.validation(data, wanted.metric, wanted.k, wanted.seed)
-        half_life = making.half_life(wanted.popularity, wanted.given_popularity, validation, wanted.seed)
-        validation = making.fading(validation, half_life)
+        popular = wanted.popularity, wanted.given_popularity
+        with_strangers = making.for_strangers(data, *popular, validation, wanted.seed)
+        validation = making.asking(validation, with_strangers)
         with progress(f"choosing {wanted.model.name}", 1) as bar:
             chosen = choose(store.models, step.settings.run, wanted, validation, bar.at)
-        model, learnt = chosen.model, data.interactions(Split.TRAIN, Split.VALIDATION, worth=chosen.worth)
-        learnt = replace(learnt, half_life=half_life)
+        model = chosen.model
+        learnt = with_strangers(data.interactions(Split.TRAIN, Split.VALIDATION, worth=chosen.worth))
         with progress(f"training {model.name}", 1) as bar:
             fitting = time.perf_counter()
             model.fit(learnt, wanted.seed, bar.at)
@@ -163,7 +164,7 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
             metrics={
                 "purchases": float(learnt.matrix.nnz),
                 "fit_seconds": round(fitted, 3),
-                "days until what is popular fades by half": half_life,
+                "days until what is popular fades by half": learnt.half_life,
                 **reached,
             },
             expected=making.expected_answers(model.scorer, data),

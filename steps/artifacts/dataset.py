@@ -39,6 +39,8 @@ PURCHASES, USERS, ITEMS, REJECTS, MANIFEST = (
 )
 COLUMNS = ("user", "item", "weight", "time", "event", "split")
 ROW_GROUP = 1 << 20
+MOST_CLASSES, CLASSES = 100, 10
+"""A column with more values than the first gives the second's number of classes, where the values are numbers."""
 YOUNG = timedelta(hours=1)
 
 
@@ -105,6 +107,10 @@ class Dataset:
         if self.kinds is None or self.event is None:
             return np.ones(len(self), bool)
         return self.kinds.goal()[self.event]
+
+    def segment(self, column: str) -> npt.NDArray[np.int32]:
+        """Of each user the class that a column of the users gives it, UNKNOWN where it gives none."""
+        return _classes(self.folder / USERS, column)
 
     @cached_property
     def seen(self) -> sp.csr_matrix:
@@ -258,6 +264,30 @@ def _features(path: Path) -> sp.csr_matrix:
         codes = texts.replace_strict(distinct, pl.int_range(len(distinct), eager=True), default=None).fill_null(UNKNOWN)
         columns[name] = Column(distinct.to_list(), codes.to_numpy().astype(np.int32))
     return bags(columns, table.height)
+
+
+def _classes(path: Path, name: str) -> npt.NDArray[np.int32]:
+    """The classes of a column in the order of their texts; numbers of too many kinds fall into ten of equal size."""
+    import polars as pl
+
+    table = pl.read_parquet(path).drop("id")
+    if name not in table.columns:
+        raise UsageError(
+            f"the snapshot's users have no column {name!r}, but {', '.join(table.columns) or 'none at all'}"
+        )
+    texts = table[name].cast(pl.String)
+    distinct = texts.drop_nulls().unique().sort()
+    if len(distinct) > MOST_CLASSES:
+        numbers = texts.cast(pl.Float64, strict=False)
+        if numbers.null_count() > texts.null_count():
+            raise UsageError(
+                f"column {name!r} of the users has {len(distinct)} values, more than {MOST_CLASSES} groups"
+            )
+        edges = np.quantile(numbers.drop_nulls().to_numpy(), np.arange(1, CLASSES) / CLASSES)
+        found = np.searchsorted(edges, numbers.fill_null(0).to_numpy(), side="right")
+        return np.where(numbers.is_null().to_numpy(), UNKNOWN, found).astype(np.int32)
+    codes = texts.replace_strict(distinct, pl.int_range(len(distinct), eager=True), default=None).fill_null(UNKNOWN)
+    return codes.to_numpy().astype(np.int32)
 
 
 def id_table(ids: pl.Series) -> IdTable:

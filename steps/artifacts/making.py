@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -23,6 +23,7 @@ from steps.models.scorer import Scorer, rows_of
 LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-cpu", "optuna")
 EXPECTED_USERS = 16
 EXPECTED_ITEMS = 10
+Change = Callable[[Interactions], Interactions]
 STRANGER = "a user that nobody knows"
 
 
@@ -70,21 +71,31 @@ def validation_users(data: Dataset, seed: int) -> HeldOut:
 
 
 def half_life(popularity: Recommender, given: Sequence[str], held: Validation | None, seed: int) -> float:
-    """How fast purchases fade from what is popular, as the validation split has it.
-
-    It is what every model of a run goes by for users of whom it knows nothing, so that no model wins by that alone.
-    """
+    """How fast purchases fade from what is popular, as the validation split has it."""
     purchases = replace(held, kinds=()) if held else None
     chosen = choosing.choose(popularity, given, purchases, seed, choosing.Limits()).model
     return float(chosen.settings.half_life)
 
 
-def fading(held: Validation | None, half_life: float) -> Validation | None:
-    """The same question to models that count with this half-life what is popular."""
+def for_strangers(
+    data: Dataset, popularity: Recommender, given: Sequence[str], held: Validation | None, seed: int
+) -> Change:
+    """Adds to purchases how it is counted what users are shown of whom nothing is known.
+
+    It is the same for all models of a run, so that none wins by that alone.
+    """
+    settings = popularity.settings
+    segment = data.segment(settings.segment) if settings.segment else None
+    days = half_life(popularity, given, held, seed)
+    return lambda learnt: replace(learnt, half_life=days, segment=segment, shrink=settings.shrink)
+
+
+def asking(held: Validation | None, change: Change) -> Validation | None:
+    """The same question to models that learn from changed purchases."""
     if held is None:
         return None
     as_it_was = held.learnt
-    return replace(held, learnt=lambda worth: replace(as_it_was(worth), half_life=half_life))
+    return replace(held, learnt=lambda worth: change(as_it_was(worth)))
 
 
 def baseline(data: Dataset, learnt: Interactions, metric: str, k: int, seed: int) -> Scorer:

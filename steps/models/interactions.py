@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from steps.models.ids import Codes, IdTable
+from steps.models.ids import UNKNOWN, Codes, IdTable
 
 DAY = 24 * 3600 * 1_000_000
 """In microseconds."""
@@ -53,6 +53,10 @@ class Interactions:
     details: Details | None = field(default=None, repr=False, compare=False)
     half_life: float = 0.0
     """Days after which a purchase counts half towards what is popular; 0 for never."""
+    segment: Codes | None = field(default=None, repr=False, compare=False)
+    """Of each user the group of customers that it belongs to, UNKNOWN for none; None where there are no groups."""
+    shrink: float = 100.0
+    """So many purchases of everybody are added to those of a group: a small one is like all."""
 
     def __post_init__(self) -> None:
         if self.matrix.shape != (len(self.users), len(self.items)):
@@ -106,24 +110,40 @@ class Interactions:
         """Of each item how much it is bought: the positive weight of its purchases, the older the less."""
         if self.half_life and self.details:
             # The history is asked for anew and not kept: of a large shop it takes more room than all else.
-            faded = _faded(self.details.history(), self.half_life, len(self.items))
-            if faded is not None:
-                return faded
+            counts = _counted(self.details.history(), self.half_life, None, 1, len(self.items))
+            return np.asarray(counts[0], np.float32)
         positive = self.matrix.maximum(0) if (self.matrix.data < 0).any() else self.matrix
         return np.asarray(positive.sum(axis=0), np.float32).ravel()
 
+    @cached_property
+    def favourites(self) -> npt.NDArray[np.float32] | None:
+        """A row a group of customers: of each item its share of what they buy; None where there are no groups."""
+        if self.segment is None:
+            return None
+        history = self.details.history() if self.details else self.history
+        groups = int(self.segment.max(initial=UNKNOWN)) + 1
+        counts = _counted(history, self.half_life, self.segment, groups, len(self.items))
+        overall = self.popularity / max(float(self.popularity.sum()), 1e-9)
+        shares = (counts + self.shrink * overall) / np.maximum(counts.sum(1, keepdims=True) + self.shrink, 1e-9)
+        return np.asarray(shares, np.float32)
 
-def _faded(history: History, half_life: float, items: int) -> npt.NDArray[np.float32] | None:
-    """What is left of the purchases of each item, seen from the newest of all; None where they have no times."""
-    if history.time is None or not len(history.time):
-        return None
-    newest = int(history.time.max())
-    left = np.zeros(items)
+
+def _counted(
+    history: History, half_life: float, row_of_user: Codes | None, rows: int, items: int
+) -> npt.NDArray[np.float64]:
+    """Rows × items: what is left of the purchases of each item, seen from the newest of all where they have times."""
+    counts = np.zeros(rows * items)
+    fades = half_life > 0 and history.time is not None and len(history.time) > 0
+    newest = int(history.time.max()) if fades and history.time is not None else 0
     for start in range(0, len(history.item), AT_ONCE):
         part = slice(start, start + AT_ONCE)
-        age = (newest - history.time[part]) / (DAY * half_life)
-        left += np.bincount(history.item[part], np.maximum(history.weight[part], 0) * 0.5**age, items)
-    return left.astype(np.float32)
+        left = np.maximum(history.weight[part], 0).astype(np.float64)
+        if fades and history.time is not None:
+            left *= 0.5 ** ((newest - history.time[part]) / (DAY * half_life))
+        row = np.zeros(len(left), np.int64) if row_of_user is None else row_of_user[history.user[part]].astype(np.int64)
+        known = row != UNKNOWN
+        counts += np.bincount(row[known] * items + history.item[part][known], left[known], rows * items)
+    return counts.reshape(rows, items)
 
 
 def _nothing(rows: int) -> sp.csr_matrix:

@@ -29,10 +29,16 @@ class PopularitySettings:
 
     half_life: float = 0.0
     """Days after which a purchase counts half; 0 for never."""
+    segment: str = ""
+    """A column of the users, such as their country: who has bought nothing gets what its group buys; empty for none."""
+    shrink: float = 100.0
+    """So many purchases of everybody are added to those of a group."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.half_life <= 1e6:
             raise UsageError(f"popularity.half_life is {self.half_life}: 0 to 1000000 days are allowed")
+        if not 0 <= self.shrink <= 1e9:
+            raise UsageError(f"popularity.shrink is {self.shrink}: 0 to 1000000000 are allowed")
 
 
 class Popularity(FactorModel):

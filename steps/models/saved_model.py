@@ -212,7 +212,12 @@ class Served(tf.Module):  # type: ignore[misc]
         self.item_codes = code_table(ids)
         self.item_ids = constant([*ids, NO_ITEM.encode()], tf.string)  # the last stands for "no item left"
         self.trained = constant(scorer.trained)
-        self.popularity = constant(scorer.popularity)
+        groups = scorer.shared.groups
+        self.grouped = groups is not None
+        # The first row is everybody's, for those who are in no group.
+        favourites = groups.favourites if groups else np.empty((0, len(ids)), np.float32)
+        self.favourites = constant(np.concatenate([np.asarray(scorer.popularity, np.float32)[None], favourites]))
+        self.group = constant(groups.of_user + 1 if groups else np.zeros(len(scorer.users), np.int32))
         self.seen = Rows(seen)
         self.number_of_items = len(scorer.items)
         self.scores = graph_of(scorer)
@@ -225,7 +230,8 @@ class Served(tf.Module):  # type: ignore[misc]
         user, known = self._look_up(users)
         item = self.item_codes.lookup(products)
         place = tf.maximum(item, 0)
-        score = tf.where(known, self.scores.pairs(user, place), tf.gather(self.popularity, place))
+        cells = tf.stack([tf.cast(self._group(users), tf.int64), place], axis=1)
+        score = tf.where(known, self.scores.pairs(user, place), tf.gather_nd(self.favourites, cells))
         return {PREDICTIONS: tf.where(item != UNKNOWN, score, 0.0)}
 
     @tf.function(  # type: ignore[untyped-decorator]
@@ -234,7 +240,8 @@ class Served(tf.Module):  # type: ignore[misc]
     def recommend(self, users: Any, k: Any) -> dict[str, Any]:
         user, known = self._look_up(users)
         personal = self.scores.first(user) if self.two_stages else self.scores.personal(user)
-        scores = tf.where(known[:, None], personal, self.popularity[None, :])
+        strangers = tf.gather(self.favourites, self._group(users)) if self.grouped else self.favourites[:1]
+        scores = tf.where(known[:, None], personal, strangers)
         scores = self._hide_seen(scores, user, self.user_codes.lookup(users) != UNKNOWN)
         width = tf.minimum(k, self.number_of_items)
         if self.two_stages:
@@ -252,6 +259,11 @@ class Served(tf.Module):  # type: ignore[misc]
         code = self.user_codes.lookup(users)
         user = tf.maximum(code, 0)
         return user, tf.logical_and(code != UNKNOWN, tf.gather(self.trained, user))
+
+    def _group(self, users: Any) -> Any:
+        """The row of what strangers get; who is not even in the table is in no group."""
+        code = self.user_codes.lookup(users)
+        return tf.where(code != UNKNOWN, tf.gather(self.group, tf.maximum(code, 0)), 0)
 
     def _hide_seen(self, scores: Any, user: Any, found: Any) -> Any:
         owners, items, _ = self.seen.of(user)

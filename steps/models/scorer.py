@@ -26,6 +26,25 @@ ABOUT = "scorer.json"
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Groups of customers, such as those of one country, and what each of them buys."""
+
+    of_user: Codes
+    """UNKNOWN for who is in none."""
+    favourites: Floats
+    """A row a group: of each item its share of the group's purchases."""
+
+    def save(self, folder: Path) -> None:
+        save_arrays(folder, {"groups.of_user": self.of_user.astype(np.int32), "groups.favourites": self.favourites})
+
+    @classmethod
+    def load(cls, folder: Path) -> Groups | None:
+        if not (folder / "groups.of_user.npy").exists():
+            return None
+        return cls(load_array(folder, "groups.of_user"), load_array(folder, "groups.favourites"))
+
+
+@dataclass(frozen=True)
 class Shared:
     """What every kind of scorer has."""
 
@@ -35,8 +54,13 @@ class Shared:
     """Of each user, whether there was anything to learn from."""
     popularity: Floats
     """Of each item, its share of all purchases: what users get of whom nothing is known."""
+    groups: Groups | None = None
+    """What users get of whom no purchase is known, but to which group they belong."""
 
     def __post_init__(self) -> None:
+        if self.groups:
+            wanted = {"groups": (self.groups.of_user.shape, (len(self.users),))}
+            require_shapes({**wanted, "favourites": (self.groups.favourites.shape[1:], (len(self.items),))})
         require_shapes(
             {
                 "trained": (self.trained.shape, (len(self.users),)),
@@ -49,12 +73,15 @@ class Shared:
         self.items.save(folder, "items")
         arrays = {"trained": self.trained, "popularity": self.popularity.astype(np.float32)}
         save_arrays(folder, {**arrays, "seen.indptr": seen.indptr.astype(np.int64), "seen.indices": seen.indices})
+        if self.groups:
+            self.groups.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> tuple[Shared, sp.csr_matrix]:
         """What every kind has, and what every user had bought."""
         users, items = IdTable.load(folder, "users"), IdTable.load(folder, "items")
-        shared = cls(users, items, load_array(folder, "trained"), load_array(folder, "popularity"))
+        arrays = load_array(folder, "trained"), load_array(folder, "popularity")
+        shared = cls(users, items, *arrays, Groups.load(folder))
         indptr, indices = load_array(folder, "seen.indptr"), load_array(folder, "seen.indices")
         seen = sp.csr_matrix((np.ones(len(indices), np.bool_), indices, indptr), (len(users), len(items)))
         return shared, seen
@@ -128,15 +155,28 @@ class Scorer(ABC):
     def score(self, users: Codes, items: Codes) -> Floats:
         """One score a pair; popularity for unknown users, zero for unknown items."""
         personal = self.pairs(np.maximum(users, 0), np.maximum(items, 0))
-        scores = np.where(self.known(users), personal, self.popularity[items])
+        scores = np.where(self.known(users), personal, self.to_strangers(users, items))
         return np.where(items != UNKNOWN, scores, 0).astype(np.float32)
 
     def score_all(self, users: Codes) -> Floats:
         """The scores of every item, a row a user; popularity for unknown users."""
         known = self.known(users)
         scores = np.asarray(self.personal(np.where(known, users, 0).astype(np.int32)), np.float32)
-        scores[~known] = self.popularity
+        scores[~known] = self.to_strangers(users[~known])
         return scores
+
+    def to_strangers(self, users: Codes, items: Codes | slice = slice(None)) -> Floats:
+        """What strangers are scored by: the favourites of their group where it is known, else everybody's.
+
+        A row a user, or with an item a user one number each; one row for all where there are no groups.
+        """
+        everybody = np.asarray(self.popularity[items])
+        if self.shared.groups is None:
+            return everybody
+        group = np.where(users == UNKNOWN, UNKNOWN, self.shared.groups.of_user[np.maximum(users, 0)])
+        theirs = self.shared.groups.favourites[np.maximum(group, 0), items]
+        alone = group == UNKNOWN
+        return np.where(alone[:, None] if theirs.ndim > 1 else alone, everybody, theirs)
 
     def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
         """The k best items of each user without what `hidden` marks in the same row."""

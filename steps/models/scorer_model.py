@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from steps.models.ids import Codes
 from steps.models.interactions import Interactions
 from steps.models.recommender import Floats, Recommendations, Recommender, Report
-from steps.models.scorer import Scorer, Shared
+from steps.models.scorer import Groups, Scorer, Shared
 
 
 class ScorerModel(Recommender):
@@ -50,4 +50,12 @@ def shared(interactions: Interactions) -> Shared:
         # Dislikes alone leave nothing to go by, and would rank the items by their codes.
         trained=interactions.matrix.multiply(interactions.matrix > 0).getnnz(axis=1) > 0,
         popularity=bought / max(float(bought.sum()), 1e-9),
+        groups=groups(interactions),
     )
+
+
+def groups(interactions: Interactions) -> Groups | None:
+    """What strangers get of whom it is known to which group of customers they belong."""
+    if interactions.segment is None or interactions.favourites is None:
+        return None
+    return Groups(interactions.segment, interactions.favourites)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from steps.artifacts import candidate, dataset
@@ -136,6 +137,29 @@ def test_all_models_of_a_run_show_strangers_the_same(run_step: Run, snapshot: st
     set_ = ("--set", "popularity.half_life=0.5")
     assert strangers("item_knn", *set_, run="run-2") == strangers("popularity", *set_, run="run-2")
     assert strangers("ease", *set_, run="run-2")[1] == 0.5
+
+
+def test_who_bought_nothing_gets_what_the_own_land_buys(run_step: Run, folder_store: Store, tmp_path: Path) -> None:
+    # Users 0 to 9 are of one land and buy items 0 and 1, 10 to 19 of the other and buy 2 and 3; the last two nothing.
+    user = np.repeat(np.arange(20), 2)
+    item = np.tile([0, 1], 20) + np.where(user < 10, 0, 2)
+    rows = {"user": user, "item": item, "weight": np.ones(40), "time": np.arange(40) * 10**6, "split": user % 10 > 8}
+    schema = {"user": pl.Int32, "item": pl.Int32, "weight": pl.Float32, "time": pl.Int64, "split": pl.Int8}
+    draft = dataset.Draft(
+        purchases=pl.DataFrame({name: pl.Series(values).cast(schema[name]) for name, values in rows.items()}),
+        users=pl.DataFrame({"id": [f"u{n:02d}" for n in range(22)], "land": [*["at"] * 10, *["se"] * 10, "at", "se"]}),
+        items=pl.DataFrame({"id": ["i0", "i1", "i2", "i3"]}),
+        rejects=pl.DataFrame({"file": [], "row": [], "reason": [], "value": []}),
+    )
+    snapshot = dataset.publish(folder_store, draft).id
+    flags = ("--snapshot", snapshot, "--model", "item_knn", "--set")
+    assert run_step("train", *flags, "popularity.segment=land,popularity.shrink=1", RUN="run-1")[0] == 0
+    made = candidate.read(folder_store.models, "candidates/run-1/item_knn")
+    scorer, _ = candidate.scorer(folder_store.models, made, tmp_path / "cache")
+    found = scorer.recommend(scorer.users.codes(["u20", "u21"]), 2)
+    assert [sorted(row) for row in found.items.tolist()] == [[0, 1], [2, 3]]
+    assert found.known.tolist() == [False, False]
+    assert run_step("train", *flags, "popularity.segment=country", RUN="run-2") == (2, {})
 
 
 def test_a_family_without_passes_has_no_learning_curve(run_step: Run, snapshot: str, folder_store: Store) -> None:

@@ -113,6 +113,40 @@ def test_what_an_event_means_is_part_of_the_name(tmp_path: Path) -> None:
     assert len({snapshot_of(each, tmp_path / str(n)) for n, each in enumerate((one, other, renamed, draft()))}) == 4
 
 
+def users_with(folder: Path, **columns: list[Any]) -> dataset.Dataset:
+    """A loaded snapshot of as many users as the columns have entries."""
+    from steps.clients.folder_store import FolderBucket
+
+    count = len(next(iter(columns.values())))
+    users = pl.DataFrame({"id": [f"u{number:03d}" for number in range(count)], **columns})
+    store = Store(FolderBucket(folder / "data"), FolderBucket(folder / "models"))
+    return dataset.load(store, dataset.publish(store, draft(users=users)).id, folder / "cache")
+
+
+def test_a_column_of_the_users_makes_groups(tmp_path: Path) -> None:
+    found = users_with(tmp_path, land=["se", None, "at", "se"], club=[True, False, None, True])
+    assert found.segment("land").tolist() == [1, -1, 0, 1]
+    assert found.segment("club").tolist() == [1, 0, -1, 1]
+
+
+def test_numbers_of_too_many_kinds_make_ten_groups_of_equal_size(tmp_path: Path) -> None:
+    ages = [None, *range(200)]
+    found = users_with(tmp_path, age=ages).segment("age")
+    assert found[0] == -1
+    assert np.bincount(found[1:]).tolist() == [20] * 10
+    assert (np.diff(found[1:]) >= 0).all()
+
+
+def test_a_column_that_makes_no_groups_is_refused(tmp_path: Path) -> None:
+    found = users_with(tmp_path, street=[f"street {number}" for number in range(101)])
+    with pytest.raises(UsageError, match="'street' of the users has 101 values, more than 100 groups"):
+        found.segment("street")
+    with pytest.raises(UsageError, match="have no column 'land', but street"):
+        found.segment("land")
+    with pytest.raises(UsageError, match="but none at all"):
+        users_with(tmp_path / "other", id=["u1"]).segment("land")
+
+
 def test_interactions_know_the_single_purchases_of_their_splits_in_order(folder_store: Store, tmp_path: Path) -> None:
     found = dataset.load(folder_store, dataset.publish(folder_store, draft()).id, tmp_path)
     history = found.interactions(Split.VALIDATION, Split.TEST).history

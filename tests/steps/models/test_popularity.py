@@ -109,6 +109,79 @@ def test_the_exported_model_answers_strangers_alike(bought: Interactions, tmp_pa
     assert [one.decode() for one in found["items"].numpy()[0]] == ["i001", "i000"]
 
 
+@pytest.fixture
+def grouped(ids: Ids) -> Interactions:
+    """Everybody buys item 0 most; group 0 of three users buys item 1, group 1 item 2; u006 and u007 bought nothing."""
+    user = np.array([0, 0, 1, 2, 3, 3, 4, 5, 5, 5], np.int32)
+    item = np.array([0, 1, 1, 1, 0, 2, 0, 0, 0, 0], np.int32)
+    plain = shop(ids, user, item, np.ones(10, np.float32), np.zeros(10, np.int64))
+    groups = np.array([0, 0, 0, 1, UNKNOWN, UNKNOWN, 0, UNKNOWN], np.int32)
+    return replace(plain, segment=groups, shrink=2.0)
+
+
+def test_a_group_has_its_favourites_drawn_towards_everybodys(grouped: Interactions) -> None:
+    overall = np.array([6, 3, 1]) / 10
+    of_first, of_second = np.array([1, 3, 0]), np.array([1, 0, 1])
+    assert grouped.favourites == pytest.approx(np.array([(of_first + 2 * overall) / 6, (of_second + 2 * overall) / 4]))
+    far = replace(grouped, shrink=1e9).favourites
+    assert far == pytest.approx(np.tile(overall, (2, 1)))
+    assert replace(grouped, shrink=0.0).favourites == pytest.approx(np.array([of_first / 4, of_second / 2]))
+    assert replace(grouped, segment=None).favourites is None
+
+
+def test_the_favourites_of_a_group_fade_too(bought: Interactions) -> None:
+    in_one = replace(bought, segment=np.zeros(USERS, np.int32), half_life=10.0)
+    assert in_one.favourites is not None
+    assert in_one.favourites[0] == pytest.approx(in_one.popularity / in_one.popularity.sum())
+
+
+@pytest.mark.parametrize("name", ["popularity", "als", "ease", "item_knn"])
+def test_who_bought_nothing_gets_what_the_own_group_buys(name: str, grouped: Interactions, tmp_path: Path) -> None:
+    from steps.models.quiet_tensorflow import tf
+
+    model = families.make(name, "als.factors=2").fit(grouped)
+    asked = np.array([6, 7, UNKNOWN, 5], np.int32)
+    found = model.recommend(asked, 3)
+    assert found.known.tolist() == [False, False, False, True]
+    assert grouped.favourites is not None
+    assert found.items[:3].tolist() == [[1, 0, 2], [0, 1, 2], [0, 1, 2]]
+    assert found.scores[0] == pytest.approx(np.sort(grouped.favourites[0])[::-1])
+    items = np.array([1, 1, 1, 1], np.int32)
+    assert model.score(asked, items)[:3] == pytest.approx([grouped.favourites[0, 1], 0.3, 0.3])
+    assert model.score(asked[:1], np.array([UNKNOWN], np.int32)) == [0]
+    plain = families.make(name, "als.factors=2").fit(replace(grouped, segment=None))
+    assert (model.scorer.score_all(asked[3:]) == plain.scorer.score_all(asked[3:])).all(), (
+        "whom it knows it serves alike"
+    )
+
+    model.export(tmp_path, sp.csr_matrix(grouped.matrix.shape, dtype=np.float32))
+    loaded, _ = scorers.load(
+        next(tmp_path / folder for folder in ("scorer", "factors") if (tmp_path / folder).exists())
+    )
+    again = loaded.recommend(asked, 3)
+    assert again.items.tolist() == found.items.tolist()
+    served = tf.saved_model.load(str(tmp_path / "saved_model")).signatures
+    users = tf.constant(["u006", "u007", "nobody"])
+    told = served["recommend"](users=users, k=tf.constant(3))
+    assert [[one.decode() for one in row] for row in told["items"].numpy()] == [
+        ["i001", "i000", "i002"],
+        ["i000", "i001", "i002"],
+        ["i000", "i001", "i002"],
+    ]
+    assert told["scores"].numpy() == pytest.approx(found.scores[:3])
+    pairs = served["predict"](users=users, products=tf.constant(["i001", "i001", "i001"]))
+    assert pairs["predictions"].numpy() == pytest.approx(model.score(asked, items)[:3])
+
+
+def test_arrays_of_before_there_were_groups_are_read(grouped: Interactions, tmp_path: Path) -> None:
+    scorer = Popularity().fit(grouped).scorer
+    scorer.save(tmp_path / "factors", grouped.matrix)
+    for file in (tmp_path / "factors").glob("groups.*"):
+        file.unlink()
+    loaded, _ = scorers.load(tmp_path / "factors")
+    assert loaded.recommend(np.array([6], np.int32), 1).items.tolist() == [[0]]
+
+
 @pytest.mark.parametrize("days", [-1.0, 1e7, float("nan")])
 def test_a_half_life_that_cannot_be_is_refused(days: float) -> None:
     with pytest.raises(UsageError, match=r"popularity\.half_life is"):
