@@ -79,7 +79,7 @@ def render(judged: Verdict, found: Evidence) -> str:
         best=table.idxmax(),
         meaning={column: MEANING[column.partition("@")[0]] for column in table.columns},
         models=whiskers(found, table),
-        differences={found.title(bar): one for bar, one in judged.differences.items()},
+        differences={found.title(bar): one for bar, one in judged.differences.items() if bar != found.winner},
         groups=evidence.in_groups(found, evidence.groups(found)),
         purchases=by_purchases(found),
         exposure=exposure(found),
@@ -246,4 +246,4 @@ def search(one: Candidate) -> dict[str, Any] | None:
 
 
 def short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"

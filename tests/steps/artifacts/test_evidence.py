@@ -176,6 +176,12 @@ def test_a_winner_that_is_not_the_first_is_not_called_the_best(found: Evidence) 
     assert told.endswith("als has 0.6667, but may be no better than popularity by more than chance.")
 
 
+def test_a_winner_is_not_compared_with_itself(found: Evidence) -> None:
+    assert "Is the difference real?" in page(found)
+    alone = replace(judged(found), differences={"als": {"mean": 0.5, "difference": 0.0, "low": 0.0, "high": 0.0}})
+    assert "Is the difference real?" not in report.render(alone, found)
+
+
 def test_nothing_from_the_data_becomes_markup(found: Evidence) -> None:
     text = page(found)
     assert "<script" not in text
