@@ -11,7 +11,7 @@ from harness import KUBERNETES, SHOP, World
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-ACCOUNTS = ("recommender-workflow", "recommender-submitter", "recommender-deployer", "recommender-server")
+ACCOUNTS = tuple(f"recommender-{who}" for who in ("workflow", "trainer", "submitter", "deployer", "server"))
 ANYBODY = {"selfsubjectreviews.authentication.k8s.io", "selfsubjectaccessreviews.authorization.k8s.io",
            "selfsubjectrulesreviews.authorization.k8s.io"}  # fmt: skip
 """What Kubernetes lets everybody ask about themselves."""
