@@ -51,6 +51,7 @@ def test_a_promoted_candidate_is_published(runner):
     }  # fmt: skip
     assert ran.phase == "Succeeded"
     assert ran.node("evaluate").outputs["sample"] == "[]"
+    assert not ran.node("train-together").shown
     assert "--snapshot=snapshot" in arguments(ran, "train(1:als)")
     assert "--model=als" in arguments(ran, "train(1:als)")
     assert "--models=" in arguments(ran, "blend")

@@ -40,13 +40,13 @@ def read(workflow: Mapping[str, Any]) -> Tree:
     root.message = status.get("message", "")
     found = nodes(workflow)
     retried = attempts(found)
-    asking = suspends(workflow)
+    rare = seldom(workflow)
     made: dict[str, Node] = {}
     for key, raw in sorted(found.items(), key=lambda pair: (pair[1].get("startedAt") or "", pair[1]["name"])):
         if key in retried or raw["name"] == name:
             continue
         made[key] = node(raw, name, found)
-        made[key].asks = raw.get("type") == "Suspend" or raw.get("templateName") in asking
+        made[key].seldom = raw.get("type") == "Suspend" or raw.get("templateName") in rare
     for key, one in made.items():
         parent = parent_of(key, found)
         if parent in made:
@@ -58,9 +58,9 @@ def read(workflow: Mapping[str, Any]) -> Tree:
     return tree
 
 
-def suspends(workflow: Mapping[str, Any]) -> set[str]:
-    """The templates that wait for somebody, from the copy that a Workflow keeps of its WorkflowTemplate."""
-    return {template["name"] for template in templates(workflow) if "suspend" in template}
+def seldom(workflow: Mapping[str, Any]) -> set[str]:
+    """The templates that wait for somebody or make an object, from a Workflow's own copy of its WorkflowTemplate."""
+    return {template["name"] for template in templates(workflow) if {"suspend", "resource"} & set(template)}
 
 
 def templates(workflow: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -36,7 +36,8 @@ def start(run: Run, engine: Engine, tree: Tree, ask: Ask, *, limit: int = 0) -> 
         int(request.manifest["spec"].get("parallelism") or 2**20),
     )
     session = Session(run, tree, engine, ask, scope, most)
-    tree.asking = frozenset(t["name"] for t in request.manifest["spec"]["templates"] if "suspend" in t)
+    templates = request.manifest["spec"]["templates"]
+    tree.seldom = frozenset(t["name"] for t in templates if {"suspend", "resource"} & set(t))
     with stopping(session):
         outcome = walk_in_thread(Walk(request.manifest, session))
     return Finished(outcome, session.interrupted, tree)

@@ -46,8 +46,8 @@ class Node:
     reused: bool = False
     started: float = 0.0
     log: Path | None = None
-    asks: bool = False
-    """Whether it waits for somebody's answer."""
+    seldom: bool = False
+    """Whether it is the exception that it runs."""
     outputs: dict[str, str] = field(default_factory=dict)
     children: list[Node] = field(default_factory=list)
 
@@ -58,8 +58,8 @@ class Node:
 
     @property
     def shown(self) -> bool:
-        """A question that nobody was asked is not worth a line."""
-        return not (self.asks and self.phase in (Phase.SKIPPED, Phase.OMITTED))
+        """A question that nobody was asked is not worth a line, nor is an object that no cluster was to make."""
+        return not (self.seldom and self.phase in (Phase.SKIPPED, Phase.OMITTED))
 
     def walk(self) -> Iterator[Node]:
         yield self
@@ -72,8 +72,8 @@ class Tree:
 
     def __init__(self, name: str, changed: Callable[[Node], None] | None = None) -> None:
         self.roots = [Node(path="", name=name, template="")]
-        self.asking: frozenset[str] = frozenset()
-        """The templates whose nodes wait for somebody's answer."""
+        self.seldom: frozenset[str] = frozenset()
+        """The templates whose nodes wait for somebody's answer, or make an object of a cluster's."""
         self._changed = changed
         self._guard = threading.RLock()
 
@@ -83,7 +83,7 @@ class Tree:
 
     def add(self, parent: Node | None, path: str, name: str, template: str, *, leaf: bool = False) -> Node:
         """A new node below `parent`, or beside the root where there is none (the exit handler)."""
-        node = Node(path=path, name=name, template=template, leaf=leaf, asks=template in self.asking)
+        node = Node(path=path, name=name, template=template, leaf=leaf, seldom=template in self.seldom)
         with self._guard:
             (self.roots if parent is None else parent.children).append(node)
         self.change(node)

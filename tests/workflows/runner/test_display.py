@@ -129,7 +129,7 @@ def test_where_there_is_no_terminal_it_is_said_what_is_asked_and_how_to_answer()
 
 def test_a_question_that_nobody_was_asked_takes_no_line():
     tree = Tree("trial")
-    tree.asking = frozenset({"approval"})
+    tree.seldom = frozenset({"approval"})
     [one, other] = [tree.add(tree.root, name, name, "approval", leaf=True) for name in ("first", "second")]
     tree.change(one, phase=Phase.SKIPPED)
     tree.change(other, phase=Phase.SUCCEEDED, message="approved: yes")
