@@ -107,9 +107,10 @@ def test_killed_at_a_random_moment_the_printed_command_finishes_the_run(tmp_path
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
         process.wait()
-    runs = sorted((tmp_path / ".runs").glob("*")) if (tmp_path / ".runs").exists() else []
+    # A run is begun under a hidden name, and gets its own once it can be resumed.
+    runs = sorted((tmp_path / ".runs").glob("[!.]*"))
     if not runs:
-        return  # killed before the run had a name: there is nothing to resume
+        return  # killed before that: there is nothing to resume
     done = {key: entry for key, entry in written(tmp_path).items() if "/slots/" not in key}
     time.sleep(0.5)
     resumed = submit(tmp_path, *shlex.split(f"--resume {runs[0].name}"))

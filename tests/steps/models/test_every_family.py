@@ -128,7 +128,7 @@ def test_the_exported_model_answers_like_the_trained_one(
                 assert min(abs(scores[place] - np.delete(scores, place))) < 1e-5
     pairs = served.signatures["predict"](users=tf.constant(["u003", "a stranger"]), products=tf.constant(["i004", "x"]))
     scores = model.score(np.array([3, UNKNOWN], np.int32), np.array([4, UNKNOWN], np.int32))
-    assert pairs["predictions"].numpy() == pytest.approx(scores, rel=1e-4)
+    assert pairs["predictions"].numpy() == pytest.approx(scores, rel=1e-4, abs=1e-6)
 
 
 def test_the_arrays_that_it_leaves_answer_alike(model: Recommender, checkerboard: Interactions, tmp_path: Path) -> None:
