@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -68,12 +68,12 @@ class State:
         self._lock = threading.Lock()
         self._requests: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def count(self, path: str, status: int, seconds: float) -> None:
         with self._lock:
             self._requests[path] += 1
-            self._seconds[path] += seconds  # type: ignore[assignment]
+            self._seconds[path] += seconds
             if status >= 400:
                 self._errors[path] += 1
 
