@@ -103,7 +103,6 @@ def judge(
 
     with tempfile.TemporaryDirectory() as scratch:
         data = dataset.load(store, step.flags.snapshot, Path(scratch))
-        learnt = data.interactions(Split.TRAIN, Split.VALIDATION)
         bought = data.bought(Split.TRAIN, Split.VALIDATION)
         held = evaluation.held_out(bought, data.bought(Split.TEST), most, seed)
         if len(held.users) == 0:
@@ -115,6 +114,7 @@ def judge(
         if evaluation.POPULARITY in measured:
             bars = {evaluation.POPULARITY: measured[evaluation.POPULARITY]}
         else:
+            learnt = data.interactions(Split.TRAIN, Split.VALIDATION)
             popular = making.baseline(data, learnt, rules.metric, rules.k, seed)
             bars = {evaluation.POPULARITY: evaluation.measure(popular, held, k)}
         live = release.live(store.models)
