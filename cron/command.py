@@ -17,6 +17,7 @@ from cron.schedules import Cron, build, chosen, find
 from workflows import catalog, render, results, rules, settings
 from workflows.argo import connect
 from workflows.catalog import Manifest
+from workflows.cluster import start
 from workflows.cluster.contract import Cluster, ClusterError
 from workflows.cluster.needs import ARGO, SCHEDULES, STARTING, TEMPLATES, Needs, Right
 
@@ -120,7 +121,7 @@ def past(flags: argparse.Namespace, crons: Sequence[Cron]) -> int:
     cluster = connect(flags.namespace)
     template = render.for_version(catalog.build(cron.workflow), flags.argo)
     cluster.require(Needs.of([template], [*TEMPLATES, *STARTING]))
-    cluster.apply(template)
+    start.apply(cluster, template)
     return backfill.on_cluster(cluster, cron, moments, console)
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from workflows import following, rules
 from workflows.catalog import Manifest
-from workflows.cluster import contract
+from workflows.cluster import contract, start
 from workflows.cluster.contract import Cluster, ClusterError
 from workflows.cluster.needs import FOLLOWING, STARTING, TEMPLATES, Needs
 from workflows.runner.record import new_name
@@ -34,14 +34,20 @@ def submit(
     rules.must_hold([manifest])
     cluster = connect(namespace)
     cluster.require(Needs.of([manifest], [*TEMPLATES, *STARTING, *(FOLLOWING if follow else ())], parameters))
-    cluster.apply(manifest)
+    changed = start.apply(cluster, manifest)
     template = manifest["metadata"]["name"]
     labels = manifest["metadata"].get("labels", {})
     annotations = {contract.SCHEDULED: scheduled} if scheduled else {}
-    wanted = contract.workflow(template, new_name(template), parameters, labels=labels, annotations=annotations)
-    name = cluster.start(wanted)
     console = Console(stderr=True)
-    console.print(f"Workflow {name} was submitted to namespace {cluster.namespace}.", markup=False, highlight=False)
+
+    def say(sentence: str) -> None:
+        console.print(sentence, markup=False, highlight=False)
+
+    def wanted() -> Manifest:
+        return contract.workflow(template, new_name(template), parameters, labels=labels, annotations=annotations)
+
+    name = start.start(cluster, wanted, say, changed=changed)
+    say(f"Workflow {name} was submitted to namespace {cluster.namespace}.")
     if not follow:
         following.commands(console, name, cluster.namespace)
         sys.stdout.write(f"{name}\n")

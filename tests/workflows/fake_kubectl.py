@@ -1,7 +1,8 @@
 """A kubectl for tests: answers from files below FAKE_FOLDER, and notes there what it was told.
 
 Every object that the workflows need is there, unless FAKE_MISSING, FAKE_FORBIDDEN or FAKE_DENIED says otherwise. A
-workflow goes through the states in `state-*.json`; without any, it has ended in the phase FAKE_PHASE.
+workflow goes through the states in `state-*.json`; without any, it has ended in the phase FAKE_PHASE. What is applied
+was there already, unless FAKE_APPLIED says otherwise.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ def apply(manifest):
     with (FOLDER / "applied").open("a") as applied:
         applied.write(json.dumps(manifest) + "\n")
     (FOLDER / "applied.json").write_text(json.dumps(manifest))
+    kind, name = manifest["kind"].lower(), manifest["metadata"]["name"]
+    print(f"{kind}.argoproj.io/{name} {os.environ.get('FAKE_APPLIED', 'unchanged')}")
     if manifest["kind"] == "CronWorkflow":
         # As on a cluster, what an apply does not mention stays.
         stored = FOLDER / f"cronworkflow-{manifest['metadata']['name']}"

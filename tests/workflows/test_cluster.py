@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.parse
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -128,6 +129,64 @@ def test_without_following_it_prints_the_name(kubectl, capsys):
     assert capsys.readouterr().out == "wf\n"
 
 
+NO_TEMPLATE = states.BEGUN | {
+    "status": {"phase": "Error", "message": 'workflowtemplates.argoproj.io "retrain" not found', "finishedAt": "x"}
+}
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """No time for the controller to hear of a template."""
+    for name, seconds in {"HEARD": 0.0, "POLL_SECONDS": 0.01, "PATIENCE": 0.5}.items():
+        monkeypatch.setattr(f"workflows.cluster.start.{name}", seconds)
+
+
+def started(folder):
+    return [call for call in (folder / "calls").read_text().splitlines() if "create -f - -o name" in call]
+
+
+def test_a_run_that_came_before_its_template_was_known_is_submitted_again(kubectl, quick, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_APPLIED", "created")
+    follow(kubectl, states.BEGUN, NO_TEMPLATE, NO_TEMPLATE, states.BEGUN, states.RUNNING, states.SUCCEEDED)
+    assert argo.submit(build("retrain"), {}) == 0
+    said = capsys.readouterr().err
+    assert said.count("wf ended at once: the controller had not heard of its template yet.") == 2
+    assert len(started(kubectl)) == 3
+
+
+def test_a_run_without_a_template_is_not_submitted_for_ever(kubectl, quick, monkeypatch, capsys):
+    monkeypatch.setenv("FAKE_APPLIED", "configured")
+    follow(kubectl, NO_TEMPLATE)
+    assert argo.submit(build("retrain"), {}) == 1
+    assert len(started(kubectl)) == 6
+    assert '"retrain" not found' in capsys.readouterr().err
+
+
+def test_another_error_at_once_and_a_controller_that_is_away_are_no_reason_to_submit_again(kubectl, quick, monkeypatch):
+    monkeypatch.setenv("FAKE_APPLIED", "created")
+    follow(kubectl, states.BEGUN)
+    assert argo.submit(build("retrain"), {}, follow=False) == 0
+    assert len(started(kubectl)) == 1
+    follow(kubectl, states.BEGUN | {"status": {"phase": "Error", "message": "a quota", "finishedAt": "x"}})
+    assert argo.submit(build("retrain"), {}) == 1
+    assert len(started(kubectl)) == 2
+
+
+def test_the_controller_has_time_to_hear_of_a_template_that_changed_and_nothing_waits_otherwise(
+    kubectl, quick, monkeypatch
+):
+    waited = []
+    monkeypatch.setattr("workflows.cluster.start.HEARD", 7.0)
+    clock = SimpleNamespace(sleep=waited.append, monotonic=time.monotonic)
+    monkeypatch.setattr("workflows.cluster.start.time", clock)
+    follow(kubectl, states.RUNNING)
+    for applied, seconds in {"configured": [7.0], "unchanged": []}.items():
+        monkeypatch.setenv("FAKE_APPLIED", applied)
+        waited.clear()
+        argo.submit(build("retrain"), {}, follow=False)
+        assert waited == seconds
+
+
 def test_a_scheduled_time_is_an_annotation(kubectl):
     argo.submit(build("retrain"), {}, follow=False, scheduled="2026-11-01T02:15:00Z")
     created = json.loads((kubectl / "created.json").read_text())
@@ -207,6 +266,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif url.path.endswith("/workflow-templates/shop/retrain"):
             there = memory["template"]
             self.answer(there, 200) if there else self.answer({"message": "not found"}, 404)
+        elif url.path.endswith(f"/workflows/shop/{memory['name']}"):
+            self.answer({"spec": {}} | (memory["states"].pop(0) if memory.get("states") else states.RUNNING))
         elif "/workflow-events/" in url.path:
             assert urllib.parse.parse_qs(url.query)["listOptions.fieldSelector"] == [f"metadata.name={memory['name']}"]
             part = memory["watches"].pop(0)
@@ -286,6 +347,14 @@ def test_the_server_creates_submits_and_is_followed_over_a_broken_stream(server,
     assert submitted["submitOptions"]["name"].startswith("retrain-")
     assert {token for method, _, token in server.memory["seen"] if method == "GET"} == {"Bearer abc"}
     assert "train(0:als) | epoch 1" in capsys.readouterr().err
+
+
+def test_a_run_that_came_before_its_template_was_known_is_submitted_again_through_the_server_too(server, quick):
+    server.memory["states"] = [states.BEGUN, NO_TEMPLATE, states.RUNNING]
+    server.memory["watches"] = [[states.SUCCEEDED]]
+    assert argo.submit(build("retrain"), {}) == 0
+    posts = [path for method, path, _ in server.memory["seen"] if method == "POST" and path.endswith("/submit")]
+    assert len(posts) == 2
 
 
 def test_the_server_changes_a_template_that_is_there(server):

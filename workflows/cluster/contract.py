@@ -43,11 +43,14 @@ class Cluster(Protocol):
     def require(self, needs: Needs) -> None:
         """Raises with all that is missing there, as far as we may look."""
 
-    def apply(self, manifest: Manifest) -> None:
-        """Creates the object, or changes the one that is there."""
+    def apply(self, manifest: Manifest) -> bool:
+        """Creates the object, or changes the one that is there; whether anything is different now."""
 
     def start(self, manifest: Manifest) -> str:
         """Creates a Workflow that refers to a template; returns its name."""
+
+    def phase(self, name: str) -> tuple[str, str]:
+        """The phase of a workflow and the message that goes with it, both empty until a controller takes it up."""
 
     def watch(self, name: str) -> Iterator[dict[str, Any]]:
         """The Workflow each time that it may have changed, until it has finished."""

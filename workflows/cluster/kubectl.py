@@ -66,13 +66,18 @@ class Kubectl:
                 )
         preflight.require(self.run, self.namespace, needs)
 
-    def apply(self, manifest: Manifest) -> None:
+    def apply(self, manifest: Manifest) -> bool:
         # Client-side: with --server-side, the small CRDs would drop a suspend that someone has set.
-        self.must(["apply", "-f", "-"], manifest)
+        return not self.must(["apply", "-f", "-"], manifest).rstrip().endswith(" unchanged")
 
     def start(self, manifest: Manifest) -> str:
         created = self.must(["create", "-f", "-", "-o", "name"], manifest)
         return created.strip().partition("/")[2]
+
+    def phase(self, name: str) -> tuple[str, str]:
+        answer = self.run(["get", "workflow", name, "-o", "json"])
+        status = json.loads(answer.stdout).get("status", {}) if answer.returncode == 0 else {}
+        return status.get("phase", ""), status.get("message", "")
 
     def watch(self, name: str) -> Iterator[dict[str, Any]]:
         silent, seen = time.monotonic(), False

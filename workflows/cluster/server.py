@@ -82,10 +82,11 @@ class Server:
             return True  # there is an answer, if an odd one: what follows will say more
         return True
 
-    def apply(self, manifest: Manifest) -> None:
+    def apply(self, manifest: Manifest) -> bool:
+        """The server does not tell whether a change changed anything, so it always may have."""
         if manifest["kind"] == "CronWorkflow":
             self.apply_schedule(manifest)
-            return
+            return True
         template = m.WorkflowTemplate.model_validate(manifest)
         name = manifest["metadata"]["name"]
         try:
@@ -93,11 +94,12 @@ class Server:
                 there = self.service.get_workflow_template(name)
             except NotFound:
                 self.service.create_workflow_template(m.WorkflowTemplateCreateRequest(template=template))
-                return
+                return True
             template.metadata.resource_version = there.metadata.resource_version
             self.service.update_workflow_template(name, m.WorkflowTemplateUpdateRequest(name=name, template=template))
         except (HeraException, requests.RequestException) as error:
             raise ClusterError(f"the Argo Server refused WorkflowTemplate {name}: {sentence(error)}") from error
+        return True
 
     def apply_schedule(self, manifest: Manifest) -> None:
         """The server only knows how to put a whole CronWorkflow, so what others wrote into it is taken along: that it
@@ -173,6 +175,16 @@ class Server:
         except (HeraException, requests.RequestException, pydantic.ValidationError) as error:
             raise ClusterError(f"the Argo Server did not start {template}: {sentence(error)}") from error
 
+    def phase(self, name: str) -> tuple[str, str]:
+        # Not through Hera, which would read, and judge, the whole workflow.
+        query = {"fields": "status.phase,status.message"}
+        try:
+            with self.get(f"workflows/{self.namespace}/{name}", query, timeout=(10, 10)) as answer:
+                status = (answer.json() if answer.ok else {}).get("status") or {}
+        except (requests.RequestException, ValueError):
+            return "", ""  # whoever asks, asks again
+        return status.get("phase", ""), status.get("message", "")
+
     def watch(self, name: str) -> Iterator[dict[str, Any]]:
         """The server ends a stream now and then, so it is opened again until the workflow has ended."""
         path = f"workflow-events/{self.namespace}"
@@ -201,15 +213,7 @@ class Server:
 
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """One JSON object a line, each inside a `result`; Hera reads the whole body as one object, and fails."""
-        headers = {"Authorization": self.service.token} if self.service.token else {}
-        with self.service.session.get(
-            f"{self.service.host.rstrip('/')}/api/v1/{path}",
-            params=dict(query),
-            headers=headers,
-            stream=True,
-            verify=self.service.verify_ssl,
-            timeout=(10, None),
-        ) as answer:
+        with self.get(path, query, timeout=(10, None)) as answer:
             answer.raise_for_status()
             for line in answer.iter_lines():
                 if not line:
@@ -218,6 +222,16 @@ class Server:
                 if "error" in message:
                     raise ValueError(str(message["error"].get("message", message["error"])))
                 yield message["result"]
+
+    def get(self, path: str, query: Mapping[str, str], timeout: tuple[float | None, float | None]) -> requests.Response:
+        return self.service.session.get(
+            f"{self.service.host.rstrip('/')}/api/v1/{path}",
+            params=dict(query),
+            headers={"Authorization": self.service.token} if self.service.token else {},
+            stream=True,
+            verify=self.service.verify_ssl,
+            timeout=timeout,
+        )
 
 
 def pairs(values: Mapping[str, str]) -> str:
