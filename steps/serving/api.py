@@ -8,8 +8,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
+from urllib.parse import unquote
 
-from fastapi import FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -97,6 +98,15 @@ def code_of(model: Model, item: str) -> int:
     return code
 
 
+def user_and_item(request: Request) -> tuple[str, str]:
+    """The two ids of a path, from what was sent: once decoded, a slash in an id looks like the one between them."""
+    sent = request.scope["raw_path"].decode("ascii").partition("/because/")[2]
+    user, _, item = (unquote(part) for part in sent.partition("/"))
+    if not user or not item:
+        raise HTTPException(422, "a user and an item are required: /because/USER/ITEM, with %2F for a slash in an id")
+    return user, item
+
+
 def application(live: Live) -> FastAPI:
     """The routes over the model that is live."""
     app = FastAPI(title="Recommender", description=__doc__ or "")
@@ -162,10 +172,13 @@ def application(live: Live) -> FastAPI:
             raise HTTPException(501, f"{model.release.model} cannot tell which items are alike")
         return {"version": model.release.version, "model": model.release.model, "item": item, "items": found}
 
-    @app.get("/because/{user}/{item:path}")
-    def because(user: str, item: str, k: Count = 10) -> dict[str, Any]:
-        """Which purchases of a user speak for an item, with the share of each in all that speaks for it."""
-        model = answering()
+    @app.get("/because/{user_and_item:path}")
+    def because(pair: Annotated[tuple[str, str], Depends(user_and_item)], k: Count = 10) -> dict[str, Any]:
+        """Which purchases of a user speak for an item, with the share of each in all that speaks for it.
+
+        The path is `/because/USER/ITEM`; a slash in the user's id is written `%2F`.
+        """
+        model, (user, item) = answering(), pair
         code = code_of(model, item)
         asked = model.scorer.users.codes([user])
         if not model.scorer.known(asked)[0]:

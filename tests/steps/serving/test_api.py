@@ -7,16 +7,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import quote
 
+import numpy as np
 import pytest
 import requests
 
 from steps.artifacts.candidate import Candidate
+from steps.artifacts.release import Release
 from steps.clients.object_store import Store
+from steps.models.ease import Ease, EaseSettings
+from steps.models.ids import IdTable
 from steps.models.interactions import Interactions
 from steps.models.popularity import Popularity
 from steps.serving.api import application
-from steps.serving.live import Live
+from steps.serving.live import Live, Model
 from steps.serving.server import in_background
 
 Make = Callable[..., Candidate]
@@ -131,11 +136,38 @@ def test_a_recommendation_is_explained_by_what_its_user_bought(
         ("similar/a%2Fb", 404, "version 1 knows no item 'a/b'"),
         ("because/u003/i999", 404, "version 1 knows no item 'i999'"),
         ("because/nobody/i003", 404, "version 1 knows no purchases of user 'nobody'"),
+        ("because/a%2Fb/i003", 404, "version 1 knows no purchases of user 'a/b'"),
+        ("because/%2F/i003", 404, "version 1 knows no purchases of user '/'"),
+        ("because/u003/a%2Fb", 404, "version 1 knows no item 'a/b'"),
+        ("because/u003/a/b", 404, "version 1 knows no item 'a/b'"),
     ],
 )
 def test_what_is_unknown_is_said_in_a_sentence(released: Live, url: str, path: str, status: int, said: str) -> None:
     answer = get(f"{url}/{path}")
     assert (answer.status_code, answer.json()["detail"]) == (status, said)
+
+
+@pytest.mark.parametrize("path", ["because/u003", "because/u003/", "because//i003"])
+def test_half_a_question_why_is_told_what_is_missing(released: Live, url: str, path: str) -> None:
+    answer = get(f"{url}/{path}")
+    assert answer.status_code == 422
+    assert "/because/USER/ITEM" in answer.json()["detail"]
+
+
+def test_ids_with_slashes_and_other_odd_characters_are_asked_about_percent_encoded() -> None:
+    users, items = IdTable.of(["/", "a/b", "ü c"]), IdTable.of(["/x", "50%", "i/j"])
+    bought = Interactions.of(users, items, np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 2, 2]), np.ones(5))
+    scorer = Ease(EaseSettings(least_buyers=1)).fit(bought).scorer
+    release = SimpleNamespace(version=1, model="ease")
+    live = SimpleNamespace(model=Model(cast(Release, release), scorer, bought.matrix), problem="", looked=0.0)
+    with in_background(application(cast(Live, live))) as url:
+        found = get(f"{url}/because/{quote('a/b', safe='')}/{quote('50%', safe='')}").json()
+        assert (found["user"], found["item"], [one["item"] for one in found["because"]]) == ("a/b", "50%", ["/x"])
+        found = get(f"{url}/because/{quote('/', safe='')}/{quote('i/j', safe='')}").json()
+        assert (found["user"], found["item"], [one["item"] for one in found["because"]]) == ("/", "i/j", ["/x"])
+        assert get(f"{url}/because/{quote('ü c')}/i/j").json()["user"] == "ü c"
+        found = get(f"{url}/similar/{quote('/x', safe='')}").json()
+        assert (found["item"], {one["item"] for one in found["items"]}) == ("/x", {"50%", "i/j"})
 
 
 @pytest.mark.parametrize("path", ["similar/i003?k=0", "similar/i003?k=1001", "because/u003/i003?k=x"])
