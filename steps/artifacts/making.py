@@ -20,7 +20,7 @@ from steps.models.popularity import Popularity, PopularitySettings
 from steps.models.recommender import NOBODY, Recommender
 from steps.models.scorer import Scorer, rows_of
 
-LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-cpu", "optuna")
+LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-cpu", "keras", "keras-rs", "optuna", "implicit")
 EXPECTED_USERS = 16
 EXPECTED_ITEMS = 10
 Change = Callable[[Interactions], Interactions]
@@ -59,7 +59,7 @@ def library_versions() -> dict[str, str]:
     for library in LIBRARIES:
         try:
             found[library] = version(library)
-        except PackageNotFoundError:  # one of the two distributions of TensorFlow
+        except PackageNotFoundError:  # TensorFlow has two distributions, and not every image has every library
             continue
     return found
 

@@ -33,7 +33,7 @@ def test_a_candidate_holds_all_that_the_manifest_promises(
     assert made.settings["factors"] == 4
     assert made.seconds > 0
     assert made.peak_memory > 1 << 20
-    assert {"numpy", "tensorflow", "python"} <= set(made.libraries)
+    assert {"numpy", "scipy", "tensorflow", "keras", "keras-rs", "python"} <= set(made.libraries)
     assert "saved_model/saved_model.pb" in made.files
     assert made.answers[-1].known is False
     scorer, _ = candidate.scorer(folder_store.models, made, tmp_path)
