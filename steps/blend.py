@@ -104,14 +104,13 @@ def write(
 ) -> candidate.Candidate:
     from steps.artifacts import making
     from steps.models.blend import Blend
-    from steps.models.saved_model import export
+    from steps.models.scorer_model import export
 
     loaded = {name: candidate.scorer(store.models, one, scratch)[0] for name, one in members.items()}
     scorer = Blend(next(iter(loaded.values())).shared, loaded, chosen.weights)
     scorer.check(families.BLEND)
     folder = scratch / "candidate"
-    scorer.save(folder / scorer.folder, data.seen)
-    export(scorer, data.seen, folder / names.SAVED_MODEL)
+    export(scorer, data.seen, folder, saved_model=step.settings.saved_model)
     manifest = candidate.Candidate(
         run=step.settings.run,
         model=families.BLEND,

@@ -75,6 +75,11 @@ def run(step: Step) -> None:
 
     made = made_before(models, order)
     if made is None:
+        if settings.saved_model and not order.candidate.part(names.SAVED_MODEL):
+            raise CheckFailedError(
+                f"{order.candidate.path} has no SavedModel, which the slots are said to read: train it again as things "
+                "are now, or set SAVED_MODEL=false where the slots are steps.slot_server's"
+            )
         made = publish(models, order, addresses, deadline)
     tidy(models, made, tuple(addresses) or slots.NAMES)
     log.info("version %d is live: %s from %s, in slot %s", made.version, made.model, made.candidate, made.slot)

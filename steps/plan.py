@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 
-from steps.artifacts import dataset, release, verdict
+from steps.artifacts import release, verdict
 from steps.clients.object_store import Bucket, open_store
 from steps.models import families
 from steps.models.rules import read_rules
@@ -44,6 +44,8 @@ def parser() -> Parser:
 
 
 def run(step: Step) -> None:
+    from steps.artifacts import dataset
+
     flags = step.flags
     store = open_store(step.settings)
     names = families.parse_names(flags.models or families.DEFAULT)
@@ -59,7 +61,7 @@ def run(step: Step) -> None:
 
     wanted = fingerprint(
         flags.snapshot, sorted(names), flags.set, flags.metric, flags.tolerance, flags.min_metric, flags.seed,
-        flags.trials, flags.budget, step.settings.source_revision,
+        flags.trials, flags.budget, step.settings.source_revision, step.settings.saved_model,
     )  # fmt: skip
     known = "" if again else already_judged(store.models, wanted)
     able, unfit = fit_for(names, flags.set, dataset.counts(store, flags.snapshot)["bought_items"])

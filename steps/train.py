@@ -151,7 +151,7 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
             return written_by_chief(store.models, names.candidate(step.settings.run, model.name))
         # What is served leaves out everything that was bought, in the test split too.
         folder = Path(scratch) / "candidate"
-        model.export(folder, data.seen)
+        model.export(folder, data.seen, saved_model=step.settings.saved_model)
         if validation and chosen.scorer:
             Lists.of(chosen.scorer, validation.held).save(folder / names.VALIDATION)
         reached = {f"validation {wanted.metric}@{wanted.k}": one.value for one in best(chosen.trials)}

@@ -29,7 +29,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own STORE or RUN must not leak into a test."""
-    for name in ("STORE", "STORE_PREFIX", "RUN", "OUTPUTS", "SLOTS", "DATA_BUCKET", "MODELS_BUCKET", "LOG_FORMAT"):
+    places = ("STORE", "STORE_PREFIX", "DATA_BUCKET", "MODELS_BUCKET", "SLOTS", "SAVED_MODEL", "OUTPUTS")
+    for name in (*places, "RUN", "LOG_FORMAT"):
         monkeypatch.delenv(name, raising=False)
 
 

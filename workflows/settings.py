@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PLACE = ("STORE", "STORE_PREFIX", "DATA_BUCKET", "MODELS_BUCKET", "S3_ENDPOINT", "AWS_REGION", "S3_CA_FILE", "SLOTS")
+PLACE = (
+    "STORE", "STORE_PREFIX", "DATA_BUCKET", "MODELS_BUCKET", "S3_ENDPOINT", "AWS_REGION", "S3_CA_FILE", "SLOTS",
+    "SAVED_MODEL",
+)  # fmt: skip
 """Where a run works. Kept with the run, so that a resumed run works at the same place; no secret is among them."""
 MOUNTED_STORE = "/store"
 """Where a container finds the store that is a folder here."""

@@ -98,8 +98,8 @@ class Recommender(ABC):
         """
 
     @abstractmethod
-    def export(self, folder: Path, seen: sp.csr_matrix) -> None:
-        """Leaves what serving needs in `folder`: `saved_model/` with both signatures and, for dot products, `factors/`.
+    def export(self, folder: Path, seen: sp.csr_matrix, *, saved_model: bool = True) -> None:
+        """Leaves what serving needs in `folder`: arrays, and `saved_model/` with both signatures where it is wanted.
 
         `seen` holds what every user has bought so far: the exported model never recommends it again.
         """

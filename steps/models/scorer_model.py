@@ -34,11 +34,17 @@ class ScorerModel(Recommender):
     def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
         return self.scorer.recommend(users, k, hidden)
 
-    def export(self, folder: Path, seen: sp.csr_matrix) -> None:
-        from steps.models.saved_model import export
+    def export(self, folder: Path, seen: sp.csr_matrix, *, saved_model: bool = True) -> None:
+        export(self.scorer, seen, folder, saved_model=saved_model)
 
-        self.scorer.save(folder / self.scorer.folder, seen)
-        export(self.scorer, seen, folder / "saved_model")
+
+def export(scorer: Scorer, seen: sp.csr_matrix, folder: Path, *, saved_model: bool) -> None:
+    """The arrays, and where somebody reads it a SavedModel, for which TensorFlow takes longer than most trainings."""
+    scorer.save(folder / scorer.folder, seen)
+    if saved_model:
+        from steps.models import saved_model as graphs
+
+        graphs.export(scorer, seen, folder / "saved_model")
 
 
 def shared(interactions: Interactions) -> Shared:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steps.runtime.errors import UsageError
+from steps.runtime.flags import yes_or_no
 from steps.runtime.secret import Secret
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
@@ -31,6 +32,8 @@ class Settings:
     s3_ca_file: str
     slots: str
     """`blue=http://…,green=http://…`; empty means the embedded slot server."""
+    saved_model: bool
+    """Whether a slot reads SavedModels, as TensorFlow Serving does; our own slot server reads arrays."""
     run: str
     """The run that a step belongs to: the workflow's name on Argo, the run's on a laptop."""
     source_revision: str
@@ -53,6 +56,7 @@ class Settings:
             s3_region=get("AWS_REGION", "us-east-1"),
             s3_ca_file=get("S3_CA_FILE"),
             slots=get("SLOTS"),
+            saved_model=yes_or_no("SAVED_MODEL", get("SAVED_MODEL", "true" if get("SLOTS") else "false")),
             run=get("RUN"),
             source_revision=get("SOURCE_REVISION", "unknown"),
         )

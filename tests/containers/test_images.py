@@ -159,7 +159,8 @@ def figures(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def options(fresh_volume: Callable[[], str]) -> tuple[str, ...]:
     """A store that the steps below share; each of them is hardened, and none has a network."""
-    return (*HARDENED, *WRITABLE, f"--volume={fresh_volume()}:/store", "--env=RUN=first")
+    settings = ("--env=RUN=first", "--env=SAVED_MODEL=true")
+    return (*HARDENED, *WRITABLE, f"--volume={fresh_volume()}:/store", *settings)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from steps.runtime.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = "als.factors=16,als.iterations=5"
-SHOP = ("-p", "source=demo:users=200,items=60,days=120", "-p", f"set={SETTINGS}")
+SHOP = ("-p", "source=demo:users=200,items=60,days=120", "-p", f"set={SETTINGS}", "-p", "models=popularity,als,ease")
 
 pytestmark = pytest.mark.containers
 
@@ -59,17 +59,23 @@ def same(one: Store, other: Store) -> None:
     assert my_model.part("factors") == their_model.part("factors")
 
 
-def test_containers_give_the_same_release_as_this_machine(tmp_path: Path, image_tag: str) -> None:
-    submit(tmp_path / "here")
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """What this machine makes of it."""
+    folder = tmp_path_factory.mktemp("here")
+    submit(folder)
+    return folder_of(folder)
+
+
+def test_containers_give_the_same_release_as_this_machine(tmp_path: Path, image_tag: str, here: Store) -> None:
     told = submit(tmp_path / "there", "--on", "docker", IMAGE_TAG=image_tag)
     assert "Released version 1" in told
-    same(folder_of(tmp_path / "here"), folder_of(tmp_path / "there"))
+    same(here, folder_of(tmp_path / "there"))
 
 
 def test_containers_give_the_same_release_on_s3(
-    tmp_path: Path, image_tag: str, s3_store: Store, s3_settings: Settings
+    tmp_path: Path, image_tag: str, here: Store, s3_store: Store, s3_settings: Settings
 ) -> None:
-    submit(tmp_path / "here")
     there = {"STORE": "s3://", "STORE_PREFIX": s3_settings.store_prefix}
     submit(tmp_path / "there", "--on", "docker", IMAGE_TAG=image_tag, **there)
-    same(folder_of(tmp_path / "here"), s3_store)
+    same(here, s3_store)

@@ -29,7 +29,7 @@ def test_the_blend_is_a_candidate_like_any_other(
 ) -> None:
     chosen = Chosen({"ease": 0.65, "item_knn": 0.35}, 0.2, 0.1)
     monkeypatch.setattr("steps.models.blend.choose", lambda *arguments: chosen)
-    code, outputs = run_step("blend", "--snapshot", trained, RUN="run-1")
+    code, outputs = run_step("blend", "--snapshot", trained, RUN="run-1", SAVED_MODEL="true")
     assert (code, outputs) == (0, {"candidate": "candidates/run-1/blend"})
     made = candidate.read(folder_store.models, "candidates/run-1/blend")
     assert made.settings == {"ease": 0.65, "item_knn": 0.35}

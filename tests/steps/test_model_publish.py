@@ -8,13 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from steps import model_publish
-from steps.artifacts import release, slots
+from steps.artifacts import candidate, records, release, slots
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
 from steps.serving.server import in_background
@@ -114,6 +115,20 @@ def test_a_slot_that_answers_otherwise_than_at_training_is_not_released(
     assert live(folder_store).version == 1
     assert keys(folder_store, "slots/") == {"slots/blue/1"}
     assert keys(folder_store, "claims/") == set()
+
+
+def test_a_model_without_a_saved_model_is_not_brought_to_a_slot_that_reads_one(
+    run_step: Run, folder_store: Store, make_verdict: Judge, running_slots: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_verdict(folder_store, "run-1").winner
+    made = candidate.read(folder_store.models, path)
+    arrays = {name: record for name, record in made.files.items() if not name.startswith("saved_model/")}
+    folder_store.models.put(f"{path}/manifest.json", records.encode(replace(made, files=arrays)))
+    assert run_step("model_publish", RUN="run-1", SLOTS=running_slots) == (69, {})
+    assert f"{path} has no SavedModel, which the slots are said to read" in capsys.readouterr().err
+    assert keys(folder_store, "slots/") == keys(folder_store, "claims/") == set()
+    assert run_step("model_publish", RUN="run-1", SLOTS=running_slots, SAVED_MODEL="false")[0] == 0
+    assert not [key for key in folder_store.models.list("slots/") if key.key.endswith(".pb")]
 
 
 def test_a_slot_that_never_answers_ends_at_the_deadline(

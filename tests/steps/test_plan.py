@@ -79,6 +79,7 @@ def test_the_fingerprint_is_of_everything_that_matters(run_step: Run, snapshot: 
         fingerprint("--models", "als"),
         fingerprint("--set", "als.factors=8"),
         fingerprint("--metric", "recall@10"),
+        fingerprint(SAVED_MODEL="true"),
         fingerprint("--tolerance", "0.1"),
         fingerprint("--min-metric", "recall@10=0.5"),
         fingerprint("--seed", "8"),

@@ -43,6 +43,7 @@ def runs(run_step: Callable[..., tuple[int, dict[str, str]]], tmp_path: Path) ->
     snapshot = run_step("data_publish", "--source", "demo:users=100,items=40,days=60")[1]["snapshot"]
     for number, run in enumerate(("first", "second")):
         settings = {"STORE": f"file:{tmp_path / 'store'}", "RUN": run, "PYTHONHASHSEED": str(number + 1)}
+        settings["SAVED_MODEL"] = "true"
         command = [sys.executable, "-c", TRAINED, snapshot, SETTINGS, *ARRAYS, *NETWORKS]
         done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, **settings})
         assert done.returncode == 0, done.stderr

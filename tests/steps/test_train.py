@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +29,7 @@ def test_a_candidate_holds_all_that_the_manifest_promises(
     run_step: Run, snapshot: str, folder_store: Store, tmp_path: Path
 ) -> None:
     flags = ("--snapshot", snapshot, "--model", "als", "--set", "als.factors=4", "--seed", "3")
-    code, outputs = run_step("train", *flags, RUN="run-1", SOURCE_REVISION="abc")
+    code, outputs = run_step("train", *flags, RUN="run-1", SOURCE_REVISION="abc", SAVED_MODEL="true")
     assert (code, outputs) == (0, {"candidate": "candidates/run-1/als"})
     made = candidate.read(folder_store.models, "candidates/run-1/als")
     assert (made.model, made.snapshot, made.seed, made.source_revision) == ("als", snapshot, 3, "abc")
@@ -39,6 +42,27 @@ def test_a_candidate_holds_all_that_the_manifest_promises(
     scorer, _ = candidate.scorer(folder_store.models, made, tmp_path)
     assert isinstance(scorer, Factors)
     assert scorer.user_factors.shape[1] == 4
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+from steps import train
+from steps.runtime.program import main
+code = main(train.parser(), train.run, ["--snapshot", sys.argv[1], "--model", "als"])
+sys.exit(code or 1 * any(name.partition(".")[0] in ("tensorflow", "keras") for name in sys.modules))
+"""
+
+
+def test_where_no_slot_reads_saved_models_tensorflow_is_not_even_loaded(
+    snapshot: str, folder_store: Store, tmp_path: Path
+) -> None:
+    settings = {"STORE": f"file:{tmp_path / 'store'}", "RUN": "run-1"}
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, snapshot]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, **settings})
+    assert done.returncode == 0, done.stderr
+    made = candidate.read(folder_store.models, "candidates/run-1/als")
+    assert made.part("factors")
+    assert not made.part("saved_model")
 
 
 def test_the_test_split_is_not_learnt_from_but_is_never_recommended(

@@ -142,6 +142,7 @@ def test_the_settings_are_such_that_every_program_takes_them(objects):
     settings = Settings.from_environment({**values, **KEYS})
     assert set(values) <= {
         "STORE", "STORE_PREFIX", "DATA_BUCKET", "MODELS_BUCKET", "S3_ENDPOINT", "AWS_REGION", "S3_CA_FILE", "SLOTS",
+        "SAVED_MODEL",
     }  # fmt: skip
     services = {
         f"http://{one['metadata']['name']}:{port['port']}"

@@ -40,11 +40,23 @@ def test_s3_needs_both_keys() -> None:
         ({"MODELS_BUCKET": "a..b"}, "a..b"),
         ({"STORE": "s3://", "AWS_REGION": "some where", **KEYS}, "some where"),
         ({"RUN": "Upper Case"}, "Upper Case"),
+        ({"SAVED_MODEL": "maybe"}, "SAVED_MODEL is 'maybe': true or false"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value(variables: dict[str, str], named: str) -> None:
     with pytest.raises(UsageError, match=named.replace(".", r"\.")):
         Settings.from_environment(variables)
+
+
+SLOTS = {"SLOTS": "blue=http://blue:8501,green=http://green:8501"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [({}, False), (SLOTS, True), ({"SAVED_MODEL": "true"}, True), ({**SLOTS, "SAVED_MODEL": "false"}, False)],
+)
+def test_saved_models_are_for_slots_that_somebody_named(variables: dict[str, str], wanted: bool) -> None:
+    assert Settings.from_environment(variables).saved_model is wanted
 
 
 def test_a_file_store_without_a_folder_is_refused() -> None:
