@@ -141,7 +141,8 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
         validation = making.asking(validation, with_strangers)
         with progress(f"choosing {wanted.model.name}", 1) as bar:
             chosen = choose(store.models, step.settings.run, wanted, validation, bar.at)
-        model = chosen.model
+        model, held = chosen.model, validation.held if validation else None
+        validation = None  # and with it what the trials learned from, of which a large shop's takes much room
         learnt = with_strangers(data.interactions(Split.TRAIN, Split.VALIDATION, worth=chosen.worth))
         with progress(f"training {model.name}", 1) as bar:
             fitting = time.perf_counter()
@@ -152,8 +153,8 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
         # What is served leaves out everything that was bought, in the test split too.
         folder = Path(scratch) / "candidate"
         model.export(folder, data.seen, saved_model=step.settings.saved_model)
-        if validation and chosen.scorer:
-            Lists.of(chosen.scorer, validation.held).save(folder / names.VALIDATION)
+        if held and chosen.scorer:
+            Lists.of(chosen.scorer, held).save(folder / names.VALIDATION)
         reached = {f"validation {wanted.metric}@{wanted.k}": one.value for one in best(chosen.trials)}
         manifest = candidate.Candidate(
             run=step.settings.run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -112,7 +113,12 @@ def validation(data: Dataset, metric: str, k: int, seed: int) -> Validation | No
     if not len(held.users):
         return None
 
+    @lru_cache(maxsize=1)
+    def built(worth: frozenset[tuple[str, float]]) -> Interactions:
+        return data.interactions(Split.TRAIN, worth=dict(worth))
+
     def learnt(worth: Mapping[str, float]) -> Interactions:
-        return data.interactions(Split.TRAIN, worth=worth)
+        # One trial after the other learns from the same, and to put it together takes longer than to count it.
+        return built(frozenset(worth.items()))
 
     return Validation(learnt, held, metric, k, data.kinds.searched if data.kinds else ())
