@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STEPS, LEAST_BATCH = 100, 32
 """An epoch of fewer steps teaches too little to be judged by; portions smaller than the least take too long."""
+ITEMS_AT_ONCE = 4096
+"""So many hidden layers fit where a processor reaches them fast."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,11 @@ class Dense(Scorer):
 
     def personal(self, users: Codes) -> Floats:
         scores = np.asarray(self.user_factors[users] @ self.item_factors.T + self.bias, np.float32)
-        for row, user in zip(scores, users, strict=True):
-            row += np.maximum(self.user_hidden[user] + self.item_hidden, 0) @ self.out
+        for start in range(0, scores.shape[1], ITEMS_AT_ONCE):
+            block = slice(start, start + ITEMS_AT_ONCE)
+            hidden = np.asarray(self.item_hidden[block])
+            for row, user in zip(scores, users, strict=True):
+                row[block] += np.maximum(self.user_hidden[user] + hidden, 0) @ self.out
         return scores
 
     def pairs(self, users: Codes, items: Codes) -> Floats:
@@ -148,7 +153,7 @@ class DeepCF(ScorerModel):
 
         def judge() -> float:
             assert holding.held is not None
-            return figure(_scorer(common, network.arrays()).personal, holding.held)
+            return figure(_scorer(common, network.arrays()), holding.held)
 
         rows = {"user": pairs.row.astype(np.int32), "item": pairs.col.astype(np.int32), "weight": weight}
         learnt = {name: array[holding.learnt] for name, array in rows.items()}

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from steps.models import metrics
-from steps.models.evaluation import HeldOut, held_out
+from steps.models.evaluation import HeldOut, held_out, measure
 from steps.models.ids import Codes
-from steps.models.recommender import Floats, best
-from steps.models.scorer import hide
+from steps.models.scorer import Scorer
 
 USERS_SHARE, MOST_USERS, LEAST_USERS = 0.25, 500, 20
 PURCHASES_SHARE = 0.25
@@ -49,9 +46,6 @@ def hold_back(user: Codes, item: Codes, shape: tuple[int, int], seed: int) -> Ho
     return Holding(learnt, held)
 
 
-def figure(scores_of: Callable[[Codes], Floats], held: HeldOut) -> float:
+def figure(scorer: Scorer, held: HeldOut) -> float:
     """nDCG@10 of what was held back, over the whole catalogue without what was learned from."""
-    scores = np.array(scores_of(held.users), np.float32)
-    hide(scores, held.before)
-    shown, _ = best(scores, K)
-    return float(metrics.ndcg(metrics.hits_of(shown, held.bought), held.relevant).mean())
+    return measure(scorer, held, K).mean("ndcg", K)

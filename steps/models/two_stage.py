@@ -18,6 +18,8 @@ from steps.models.signature import LOWEST
 HEAD = ("query", "candidate", "product", "bias", "out", "query_out", "candidate_out")
 TOWER = ("in", "bias", "out", "skip")
 BLOCK = 1 << 20
+ITEMS_AT_ONCE = 4096
+"""So many hidden layers fit where a processor reaches them fast."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,19 @@ class TwoStage(Scorer):
         scores = self.stages.product * (query[:, :width] @ self.candidates[:, :width].T + self.offset)
         if self.stages.ranks:
             for row, vector in zip(scores, query, strict=True):
-                row += self.stages.ranking * rating(np, self.head, vector[None], np.asarray(self.candidates))
+                row += self.stages.ranking * self._rating_of_all(vector)
         return np.asarray(scores, np.float32)
+
+    def _rating_of_all(self, query: Floats) -> Floats:
+        """What `rating` says of one user and every item: all that is the user's is put into the weights beforehand."""
+        head = {name: np.asarray(weights, np.float32) for name, weights in self.head.items()}
+        weights = head["candidate"] + query[:, None] * head["product"]
+        bias = query @ head["query"] + head["bias"]
+        found = self.candidates @ head["candidate_out"][:, 0] + query @ head["query_out"][:, 0]
+        for start in range(0, len(found), ITEMS_AT_ONCE):
+            block = slice(start, start + ITEMS_AT_ONCE)
+            found[block] += np.maximum(self.candidates[block] @ weights + bias, 0) @ head["out"][:, 0]
+        return np.asarray(found, np.float32)
 
     def write(self, folder: Path) -> Mapping[str, Any]:
         save_arrays(folder, {"queries": self.queries, "candidates": self.candidates, "offset": self.offset})

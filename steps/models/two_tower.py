@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -167,7 +167,7 @@ class TwoTower(ScorerModel):
 
         def judge() -> float:
             assert held is not None
-            return figure(made(before, alone).personal, held)
+            return figure(made(before, alone), held)
 
         rows = {
             "user": purchases.user,
@@ -180,7 +180,9 @@ class TwoTower(ScorerModel):
         self.curve = train(network, rows, plan, seed, judge if held else None, report, self.together)
         share = alone
         if held and settings.retrieval and settings.ranking and len(np.unique(purchases.weight)) > 1:
-            share = max(SHARES, key=lambda one: (figure(made(before, one).personal, held), -one))
+            judged = made(before, alone)
+            ranked = {one: replace(judged, stages=replace(judged.stages, ranking=one)) for one in SHARES}
+            share = max(SHARES, key=lambda one: (figure(ranked[one], held), -one))
         return made(tables, share)
 
     def rate(self, users: Codes, items: Codes) -> Floats:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from steps.models.factors import Factors
 from steps.models.holding import figure, hold_back
+from steps.models.ids import IdTable
+from steps.models.interactions import Interactions
+from steps.models.scorer_model import shared
 
 
 def purchases(users: int, each: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,7 +44,9 @@ def test_nothing_is_held_back_of_few_users_or_of_users_with_few_purchases() -> N
         assert found.learnt.all()
 
 
-def test_the_figure_is_one_for_a_model_that_knows_and_low_for_one_that_guesses() -> None:
+def test_the_figure_is_one_for_a_model_that_knows_and_low_for_one_that_guesses(
+    ids: Callable[[str, int], IdTable],
+) -> None:
     user, item = purchases(400, 20)
     item = (item + user) % 100
     found = hold_back(user, item.astype(np.int32), (400, 100), seed=1)
@@ -46,5 +54,6 @@ def test_the_figure_is_one_for_a_model_that_knows_and_low_for_one_that_guesses()
     assert held is not None
     truth = np.zeros((400, 100), np.float32)
     truth[held.users] = held.bought.toarray()
-    assert figure(lambda users: truth[users], held) == pytest.approx(1)
-    assert figure(lambda users: -truth[users], held) < 0.05
+    common = shared(Interactions.of(ids("u", 400), ids("i", 100), user, item, np.ones(len(user))))
+    assert figure(Factors(common, truth, np.eye(100, dtype=np.float32)), held) == pytest.approx(1)
+    assert figure(Factors(common, -truth, np.eye(100, dtype=np.float32)), held) < 0.05
