@@ -66,13 +66,13 @@ def store(request: pytest.FixtureRequest) -> Store:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def ids() -> Callable[[str, int], IdTable]:
     """`ids("u", 3)` → a table of u000, u001, u002."""
     return lambda letter, count: IdTable.of([f"{letter}{number:03d}" for number in range(count)])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def checkerboard(ids: Callable[[str, int], IdTable]) -> Interactions:
     """Even users bought every even item but their own number, odd users the odd ones: the missing one is the answer."""
     size = 50

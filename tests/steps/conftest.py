@@ -1,9 +1,10 @@
-"""A small shop that was published, trained and judged, for the tests of what comes after."""
+"""Every model family by name, and a small shop that was published, trained and judged."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +14,46 @@ from steps.artifacts.candidate import Candidate
 from steps.artifacts.release import Release
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
+from steps.models import families
 from steps.models.als import ALS, ALSSettings
+from steps.models.blend import Blend
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN
 from steps.models.interactions import Interactions
+from steps.models.recommender import Recommender, Report
 from steps.models.scorer import rows_of
+from steps.models.scorer_model import ScorerModel
 
 Made = Callable[..., Candidate]
+MakeModel = Callable[[str, str], Recommender]
+
+
+class Blended(ScorerModel):
+    """A blend as if it were a family, so that it passes the suite of the families."""
+
+    name = families.BLEND
+    settings_type = SimpleNamespace
+
+    def learn(self, interactions: Interactions, seed: int, report: Report) -> Blend:
+        weights = {"als": 0.2, "ease": 0.5, "item_knn": 0.3}
+        members = {name: families.make(name, self.settings.text).fit(interactions, seed).scorer for name in weights}
+        return Blend(members["als"].shared, members, weights)
+
+
+@pytest.fixture(scope="session")
+def make_model() -> MakeModel:
+    """`make_model("ease", "als.factors=8")` → a model to fit; `blend` is made like any other."""
+
+    def make(name: str, settings: str) -> Recommender:
+        return Blended(SimpleNamespace(text=settings)) if name == families.BLEND else families.make(name, settings)
+
+    return make
+
+
+@pytest.fixture(params=[*sorted(families.FAMILIES), families.BLEND])
+def family(request: pytest.FixtureRequest) -> str:
+    """The name of each family in turn: a new one joins by its name in `families.FAMILIES`."""
+    return str(request.param)
 
 
 @pytest.fixture
