@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,3 +98,19 @@ def run_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., t
         return int(code), found
 
     return run
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Shows what tests have measured. Here, for of several processes the one that writes knows no other conftest."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    rows = [
+        (report.nodeid.rpartition("/")[2], line)
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, line in report.user_properties
+        if name == "measured"
+    ]
+    if rows:
+        terminalreporter.section("measured")
+        for test, line in rows:
+            terminalreporter.write_line(f"{test}: {line}")

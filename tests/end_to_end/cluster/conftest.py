@@ -10,7 +10,6 @@ import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from harness import ROOT, World
@@ -82,18 +81,3 @@ def world(cluster: None, request: pytest.FixtureRequest) -> Iterator[World]:
 def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """`measured("train  8.1 s")`: a line for the end of the test session."""
     return lambda line: record_property("measured", line)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    reports = [report for found in terminalreporter.stats.values() for report in found]
-    rows = [
-        (report.nodeid.rpartition("/")[2], line)
-        for report in reports
-        if getattr(report, "when", "") == "call"
-        for name, line in report.user_properties
-        if name == "measured"
-    ]
-    if rows:
-        terminalreporter.section("measured on the cluster")
-        for test, line in rows:
-            terminalreporter.write_line(f"{test}: {line}")
