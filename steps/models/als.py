@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,10 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import scipy.sparse as sp
 
+from steps.models.blas import one_thread, processors
 from steps.models.factor_model import FactorModel
 from steps.models.factors import Factors, FoldIn
 from steps.models.interactions import DAY, Interactions
-from steps.models.least_squares import solve_side
+from steps.models.least_squares import Sides
 from steps.models.recommender import Floats, Report
 from steps.models.scorer_model import shared
 from steps.runtime.errors import CheckFailedError, UsageError
@@ -75,24 +75,19 @@ class ALS(FactorModel):
         }
 
     def vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
-        from threadpoolctl import threadpool_limits
-
         settings: ALSSettings = self.settings
         weights = confidence(interactions, settings)
-        transposed = sp.csr_matrix(weights.T)
-        users, items = first_vectors(weights.shape, settings.factors, seed)
-        how, workers = self.fold_in(), os.cpu_count() or 1
-        self.partial = lambda: Factors(shared(interactions), users, items, how)
-        # Threads of BLAS inside the workers' own cost up to seven times the time.
-        with threadpool_limits(1, "blas"):
+        sides = Sides.of(weights, *first_vectors(weights.shape, settings.factors, seed))
+        how, workers = self.fold_in(), processors()
+        self.partial = lambda: Factors(shared(interactions), *sides.vectors(), how)
+        with one_thread():
             for done in range(settings.iterations):
                 try:
-                    solve_side(users, items, weights, how, workers)
-                    solve_side(items, users, transposed, how, workers)
+                    sides.improve(how, workers)
                 except np.linalg.LinAlgError as error:
                     raise CheckFailedError("als: a vector is not determined; try more regularization") from error
                 report(done + 1, settings.iterations)
-        return users, items
+        return sides.vectors()
 
     def fold_in(self) -> FoldIn:
         settings: ALSSettings = self.settings

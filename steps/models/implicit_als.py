@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from steps.models.blas import one_thread
 from steps.models.bounds import require
 from steps.models.factor_model import FactorModel
 from steps.models.factors import FoldIn
@@ -61,15 +62,13 @@ class Implicit(FactorModel):
             )
         from implicit.cpu.als import AlternatingLeastSquares
         from implicit.recommender_base import ModelFitError
-        from threadpoolctl import threadpool_limits
 
         settings: ImplicitSettings = self.settings
 
         def told(iteration: int, seconds: float, loss: float | None) -> None:
             report(iteration + 1, settings.iterations)
 
-        # Its own threads share the work; those of BLAS below them would cost more than they bring.
-        with threadpool_limits(1, "blas"):
+        with one_thread():
             model = AlternatingLeastSquares(
                 factors=settings.factors,
                 regularization=settings.regularization,

@@ -1,9 +1,11 @@
-"""The solver of `als`: one side's vectors from the other's, exactly, many rows at once."""
+"""The solver of `als`: one side's vectors from the other's, many rows at once, by conjugate gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,57 +16,228 @@ from steps.models.recommender import Floats
 
 Rows = npt.NDArray[np.int64]
 
-BLOCK_FLOATS = 4 << 20
+BLOCK_FLOATS = 1 << 18
 """Of gathered vectors, held at once by one worker: they stay near the processor."""
+LONGEST = 1 << 24
+"""A row whose vectors hold more numbers than this is summed up piece by piece."""
+ROWS_AT_ONCE = 1 << 14
+"""Of a side that is multiplied as a whole."""
+TOLERANCE = 1e-5
+"""How much of what is asked for may be left over when the steps end."""
+MOST_STEPS = 30
+"""A row that has not settled by then is solved directly."""
 
 
-def solve_side(into: Floats, other: Floats, weights: sp.csr_matrix, how: FoldIn, workers: int) -> None:
+@dataclass(frozen=True)
+class Sides:
+    """The vectors of users and items while they are learned, and how sure each pair is.
+
+    Both are kept in the order of how many pairs they have: rows of one length are solved together without padding,
+    and the vectors that are asked for most lie next to each other.
+    """
+
+    users: Floats
+    items: Floats
+    weights: sp.csr_matrix
+    """Users × items: the confidence of every pair that was observed; below zero it is a dislike, wanted at zero."""
+    transposed: sp.csr_matrix
+    user_order: Rows
+    item_order: Rows
+
+    @classmethod
+    def of(cls, weights: sp.csr_matrix, users: Floats, items: Floats) -> Self:
+        """From the first vectors, in the order of rows and columns."""
+        user_order = np.argsort(np.diff(weights.indptr), kind="stable")
+        item_order = np.argsort(weights.getnnz(axis=0), kind="stable")
+        place = np.empty(len(item_order), np.int32)
+        place[item_order] = np.arange(len(item_order), dtype=np.int32)
+        rows = weights[user_order]
+        ordered = sp.csr_matrix((rows.data, place[rows.indices], rows.indptr), rows.shape)
+        return cls(users[user_order], items[item_order], ordered, ordered.T.tocsr(), user_order, item_order)
+
+    def improve(self, how: FoldIn, workers: int) -> None:
+        """One pass: all users' vectors from the items', then the other way."""
+        with ThreadPoolExecutor(workers) as pool:
+            solve_side(self.users, self.items, self.weights, how, pool)
+            solve_side(self.items, self.users, self.transposed, how, pool)
+
+    def vectors(self) -> tuple[Floats, Floats]:
+        """Of users and items, in the order of the matrix that this was made of."""
+        users, items = np.empty_like(self.users), np.empty_like(self.items)
+        users[self.user_order], items[self.item_order] = self.users, self.items
+        return users, items
+
+
+def solve_side(into: Floats, other: Floats, weights: sp.csr_matrix, how: FoldIn, pool: ThreadPoolExecutor) -> None:
     """Writes the best vectors of all rows of `weights`, given the vectors of its columns.
 
-    `weights` holds the confidence of every pair that was observed; a negative one is a dislike, whose wanted score is
-    zero. What comes out does not depend on the number of workers.
+    Both sides are first turned to the main axes of `other`, which changes no score. There the part of every row's
+    system that stems from the pairs that never met is a diagonal, and conjugate gradients divide by it: what is left
+    to find are the few pairs of the row itself, in a few steps from where the last pass ended.
+
+    What comes out does not depend on the number of workers.
     """
-    gram = how.unobserved * (other.T @ other)
+    spread, axes = main_axes(other, pool)
+    for _ in pool.map(lambda rows: turn(other, rows, axes), stretches(len(other), ROWS_AT_ONCE)):
+        pass
 
-    def solve(rows: Rows) -> None:
-        into[rows] = solve_rows(rows, other, gram, weights, how)
+    def solve(rows: slice) -> None:
+        turn(into, rows, axes)
+        into[rows] = solve_rows(into[rows], rows, other, weights, how, spread)
 
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(solve, blocks(weights, other.shape[1])):
-            pass
+    for _ in pool.map(solve, blocks(np.diff(weights.indptr), other.shape[1])):
+        pass
 
 
-def blocks(weights: sp.csr_matrix, width: int) -> Iterator[Rows]:
-    """Rows of about the same length together, so that little is padded, and few enough to fit."""
-    lengths = np.diff(weights.indptr)
-    order = np.argsort(lengths, kind="stable").astype(np.int64)
+def main_axes(vectors: Floats, pool: ThreadPoolExecutor) -> tuple[Floats, Floats]:
+    """The axes along which all products of the vectors with each other add up to nothing, and their own sums."""
+
+    def part(rows: slice) -> npt.NDArray[np.float64]:
+        return np.asarray(vectors[rows].T @ vectors[rows], np.float64)
+
+    gram = sum(pool.map(part, stretches(len(vectors), ROWS_AT_ONCE)), np.zeros((vectors.shape[1],) * 2))
+    spread, axes = np.linalg.eigh(gram)
+    # What lies below the rounding of the products is nothing.
+    spread[spread < np.finfo(np.float32).eps * spread[-1]] = 0
+    return spread.astype(np.float32), axes.astype(np.float32)
+
+
+def turn(vectors: Floats, rows: slice, axes: Floats) -> None:
+    vectors[rows] = vectors[rows] @ axes
+
+
+def stretches(rows: int, length: int) -> Iterator[slice]:
+    for start in range(0, rows, length):
+        yield slice(start, min(start + length, rows))
+
+
+def blocks(lengths: npt.NDArray[np.integer], width: int) -> Iterator[slice]:
+    """Rows that follow each other: few enough to fit, and little is padded where they go by length."""
     start = 0
-    while start < len(order):
-        # The last row of a block is its longest; a guess by the first is corrected by what it leads to.
-        count = max(1, BLOCK_FLOATS // (width * max(int(lengths[order[start]]), width)))
-        longest = int(lengths[order[min(start + count, len(order)) - 1]])
-        count = max(1, min(count, BLOCK_FLOATS // (width * max(longest, width))))
-        yield order[start : start + count]
+    while start < len(lengths):
+        # As many as fit by the first, then by the longest of those.
+        count = max(1, BLOCK_FLOATS // (width * max(int(lengths[start]), 1)))
+        longest = int(lengths[start : start + count].max())
+        count = max(1, min(count, BLOCK_FLOATS // (width * max(longest, 1))))
+        yield slice(start, min(start + count, len(lengths)))
         start += count
 
 
-def solve_rows(rows: Rows, other: Floats, gram: Floats, weights: sp.csr_matrix, how: FoldIn) -> Floats:
-    """The vectors of some rows; a row without purchases gets zeros."""
-    starts, lengths = weights.indptr[rows], np.diff(weights.indptr)[rows]
-    width, longest = other.shape[1], int(lengths.max(initial=0))
-    if longest == 0:
-        return np.zeros((len(rows), width), np.float32)
-    places = starts[:, None] + np.arange(longest)
-    there = np.arange(longest) < lengths[:, None]
-    places = np.where(there, places, 0)
-    confidence = np.where(there, weights.data[places], np.float32(0))
-    vectors = other[weights.indices[places]]
-    # Of a pair that is not there, neither the extra weight nor the wanted score counts.
-    extra = np.where(there, np.abs(confidence) - np.float32(how.unobserved), np.float32(0))
-    system = np.matmul((vectors * extra[:, :, None]).transpose(0, 2, 1), vectors)
-    system += gram
-    diagonal = np.arange(width)
-    system[:, diagonal, diagonal] += how.strength(lengths, weights.shape[1]).astype(np.float32)[:, None]
-    wanted = np.matmul(np.maximum(confidence, 0)[:, None, :], vectors)[:, 0, :]
-    found: Floats = np.linalg.solve(system, wanted[:, :, None])[:, :, 0]
+def solve_rows(
+    guess: Floats, rows: slice, other: Floats, weights: sp.csr_matrix, how: FoldIn, spread: Floats
+) -> Floats:
+    """The vectors of some rows, along the main axes of `other`; a row without pairs gets zeros."""
+    starts = weights.indptr[rows.start : rows.stop + 1]
+    lengths, pairs = np.diff(starts), slice(starts[0], starts[-1])
+    if pairs.start == pairs.stop:
+        return np.zeros_like(guess)
+    # Without pairs nothing is wanted, and zeros are the answer, however strongly they are asked for.
+    strength = np.where(lengths > 0, how.strength(lengths, weights.shape[1]), 1).astype(np.float32)
+    diagonal = np.float32(how.unobserved) * spread + strength[:, None]
+    if not diagonal.min() > 0:
+        raise np.linalg.LinAlgError("pairs that never met leave a vector open, and nothing else keeps it small")
+    columns, confidence = weights.indices[pairs], weights.data[pairs]
+    if len(lengths) == 1 and len(columns) * other.shape[1] > LONGEST:
+        return solve_directly(diagonal[0], columns, confidence, other, how)[None]
+    block = Block.of(lengths, columns, confidence, diagonal, other, how)
+    found, settled = block.descend(guess)
+    for row in np.flatnonzero(~settled):
+        own = slice(starts[row], starts[row + 1])
+        found[row] = solve_directly(diagonal[row], weights.indices[own], weights.data[own], other, how)
     return found
+
+
+@dataclass(frozen=True)
+class Block:
+    """The systems of some rows: of each the diagonal, and the vectors of its pairs with what they weigh."""
+
+    diagonal: Floats
+    vectors: Floats
+    """Rows × pairs × width; where a row has fewer pairs than the longest, the rest weighs nothing."""
+    extra: Floats
+    """Of each pair, what it counts more than one that never met."""
+    wanted: Floats
+    """The right side, a row each."""
+
+    @classmethod
+    def of(
+        cls,
+        lengths: npt.NDArray[np.integer],
+        columns: npt.NDArray[np.integer],
+        confidence: Floats,
+        diagonal: Floats,
+        other: Floats,
+        how: FoldIn,
+    ) -> Self:
+        extra, sure = np.abs(confidence) - np.float32(how.unobserved), np.maximum(confidence, 0)
+        longest = int(lengths.max())
+        if lengths.min() < longest:
+            there = np.arange(longest) < lengths[:, None]
+            columns, extra, sure = (_padded(values, there) for values in (columns, extra, sure))
+        shape = (len(lengths), longest)
+        vectors = other[columns].reshape(*shape, other.shape[1])
+        wanted = np.matmul(sure.reshape(len(lengths), 1, longest), vectors)[:, 0]
+        return cls(diagonal, vectors, extra.reshape(shape), wanted)
+
+    def times(self, x: Floats) -> Floats:
+        """The left side."""
+        products = np.matmul(self.vectors, x[:, :, None])[:, :, 0]
+        products *= self.extra
+        found: Floats = np.matmul(products[:, None, :], self.vectors)[:, 0]
+        found += self.diagonal * x
+        return found
+
+    def descend(self, guess: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Conjugate gradients from a guess, until every row has settled; says which have."""
+        inverse = np.reciprocal(self.diagonal)
+        enough = TOLERANCE**2 * dot(self.wanted, inverse * self.wanted)
+        if not self.extra.any():
+            return inverse * self.wanted, np.ones(len(guess), np.bool_)
+        # Where nothing is wanted the answer is zero, and no rest is small beside it.
+        x = guess * (enough > 0)[:, None]
+        rest = self.wanted - self.times(x)
+        step = inverse * rest
+        size = dot(rest, step)
+        for _ in range(MOST_STEPS):
+            if (size <= enough).all():
+                break
+            product = self.times(step)
+            far = _divided(size, dot(step, product))[:, None]
+            x += far * step
+            rest -= far * product
+            towards = inverse * rest
+            before, size = size, dot(rest, towards)
+            step *= _divided(size, before)[:, None]
+            step += towards
+        return x, size <= enough
+
+
+def solve_directly(
+    diagonal: Floats, columns: npt.NDArray[np.integer], confidence: Floats, other: Floats, how: FoldIn
+) -> Floats:
+    """The vector of one row, however long it is."""
+    system, wanted = np.diag(diagonal).astype(np.float64), np.zeros(len(diagonal))
+    for part in stretches(len(columns), ROWS_AT_ONCE):
+        vectors, sure = other[columns[part]], confidence[part]
+        extra = np.abs(sure) - np.float32(how.unobserved)
+        system += (vectors * extra[:, None]).T @ vectors
+        wanted += np.maximum(sure, 0) @ vectors
+    return np.asarray(np.linalg.solve(system, wanted), np.float32)
+
+
+def dot(one: Floats, other: Floats) -> Floats:
+    """Of each row of one with the same row of the other."""
+    found: Floats = np.einsum("ij,ij->i", one, other)
+    return found
+
+
+def _padded(values: npt.NDArray[Any], there: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """What follows each other in rows of different lengths, as rows of one length that end in zeros."""
+    rows = np.zeros(there.shape, values.dtype)
+    rows[there] = values
+    return rows
+
+
+def _divided(one: Floats, by: Floats) -> Floats:
+    """Zero where nothing is left to divide."""
+    return np.divide(one, by, out=np.zeros_like(one), where=by > 0)

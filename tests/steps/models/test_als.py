@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from steps.models import families
+from steps.models import families, least_squares
 from steps.models.als import ALS, DAY, ALSSettings, confidence, first_vectors
 from steps.models.factors import FoldIn
 from steps.models.ids import IdTable
 from steps.models.interactions import Details, History, Interactions
-from steps.models.least_squares import blocks, solve_side
+from steps.models.least_squares import Sides, blocks, solve_side
+from steps.models.recommender import Floats
 from steps.runtime.errors import CheckFailedError, UsageError
 
 Ids = Callable[[str, int], IdTable]
@@ -71,39 +73,115 @@ def test_where_the_settings_coincide_it_is_the_model_of_implicit(ids: Ids, disli
     assert folded[0] == pytest.approx(np.ravel(vector) @ theirs.item_factors.T, abs=2e-4)
 
 
-def test_the_loss_of_every_pair_is_at_its_least(ids: Ids) -> None:
+SYSTEMS = {
+    "defaults": (FoldIn(1.0, 0.3, 0.5, 0.5), 1.0),
+    "the example's": (FoldIn(1.0, 1.0, 0.01), 1.0),
+    "sure purchases": (FoldIn(40.0, 1.0, 10.0), 40.0),
+    "what never met counts nothing": (FoldIn(1.0, 0.0, 0.3, 0.5), 1.0),
+    "barely kept small": (FoldIn(1.0, 0.003, 0.01), 1.0),
+}
+
+
+@pytest.fixture
+def pairs() -> sp.csr_matrix:
+    """300 users × 80 items: purchases of different weights, some dislikes, a user with all items and one with none."""
     random = np.random.default_rng(0)
-    weights = sp.csr_matrix(np.where(random.random((12, 9)) < 0.4, random.uniform(0.5, 2, (12, 9)), 0))
-    other = random.normal(size=(9, 3)).astype(np.float32)
-    how = FoldIn(1.0, 0.2, 0.3, exponent=0.5)
-    found = np.empty((12, 3), np.float32)
-    solve_side(found, other, weights.astype(np.float32), how, workers=2)
-    for row in range(12):
-        confidence = weights.toarray()[row]
-        weight = np.where(confidence > 0, confidence, 0.2)
-        penalty = 0.3 * ((confidence > 0).sum() + 0.2 * 9) ** 0.5
-        expected = np.linalg.solve(
-            (other.T * weight) @ other + penalty * np.eye(3), (other.T * weight) @ (confidence > 0)
-        )
-        assert found[row] == pytest.approx(expected, rel=1e-3)
+    bought = random.random((300, 80)) < random.beta(0.5, 4, (300, 1))
+    bought[17], bought[18] = True, False
+    weights = np.where(bought, random.uniform(0.5, 3, bought.shape), 0)
+    return sp.csr_matrix(np.where(random.random(bought.shape) < 0.1, -weights, weights), dtype=np.float32)
 
 
-def test_the_same_bytes_come_of_any_number_of_workers(checkerboard: Interactions) -> None:
-    other = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    one, many = np.empty((50, 4), np.float32), np.empty((50, 4), np.float32)
-    how = FoldIn(1.0, 0.1, 0.1)
-    solve_side(one, other, checkerboard.matrix, how, workers=1)
-    solve_side(many, other, checkerboard.matrix, how, workers=4)
-    assert one.tobytes() == many.tobytes()
+@pytest.fixture
+def other() -> Floats:
+    """Vectors of which some axes say far more than others, as those that are learned."""
+    random = np.random.default_rng(1)
+    return (random.normal(size=(80, 12)) * np.geomspace(2, 0.02, 12)).astype(np.float32)
+
+
+def solved(pairs: sp.csr_matrix, other: Floats, how: FoldIn, workers: int = 2) -> tuple[Floats, Floats]:
+    """The vectors of all rows, and those of the columns along the same axes."""
+    turned, found = other.copy(), np.zeros((pairs.shape[0], other.shape[1]), np.float32)
+    with ThreadPoolExecutor(workers) as pool:
+        solve_side(found, turned, pairs, how, pool)
+    return found, turned
+
+
+def at_the_least_loss(pairs: sp.csr_matrix, other: Floats, how: FoldIn) -> Floats:
+    """All scores by the vectors that make the loss of all pairs the least, one row after the other."""
+    found, vectors = np.zeros(pairs.shape), other.astype(np.float64)
+    for row in np.flatnonzero(np.diff(pairs.indptr)):
+        sure = pairs[[row]].toarray()[0].astype(np.float64)
+        weight = np.where(sure != 0, np.abs(sure), how.unobserved)
+        strength = how.strength((sure != 0).sum(), len(vectors))
+        system = (vectors.T * weight) @ vectors + strength * np.eye(vectors.shape[1])
+        found[row] = vectors @ np.linalg.solve(system, vectors.T @ np.maximum(sure, 0))
+    return found
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_loss_of_every_pair_is_at_its_least(name: str, pairs: sp.csr_matrix, other: Floats) -> None:
+    how, alpha = SYSTEMS[name]
+    found, turned = solved(pairs * np.float32(alpha), other, how)
+    assert found @ turned.T == pytest.approx(at_the_least_loss(pairs * alpha, other, how), abs=1e-3)
+    assert not found[18].any()
+
+
+def test_turning_changes_no_score(pairs: sp.csr_matrix, other: Floats) -> None:
+    _, turned = solved(pairs, other, SYSTEMS["defaults"][0])
+    assert turned @ turned.T == pytest.approx(other @ other.T, abs=1e-4)
+    assert np.abs(turned - other).max() > 0.1
+
+
+@pytest.mark.parametrize(("name", "value"), [("LONGEST", 1), ("MOST_STEPS", 0)], ids=["long rows", "slow rows"])
+def test_what_is_solved_directly_is_the_same(
+    name: str, value: int, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how, _ = SYSTEMS["defaults"]
+    by_steps, turned = solved(pairs, other, how)
+    monkeypatch.setattr(least_squares, name, value)
+    monkeypatch.setattr(least_squares, "BLOCK_FLOATS", 1)
+    monkeypatch.setattr(least_squares, "ROWS_AT_ONCE", 30)
+    directly, turned_too = solved(pairs, other, how)
+    assert directly.tobytes() != by_steps.tobytes()
+    assert directly @ turned_too.T == pytest.approx(by_steps @ turned.T, abs=1e-4)
+
+
+def test_the_same_bytes_come_of_any_number_of_workers(
+    pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(least_squares, "BLOCK_FLOATS", 1000)
+    monkeypatch.setattr(least_squares, "ROWS_AT_ONCE", 7)
+    one, many = (solved(pairs, other, SYSTEMS["defaults"][0], workers) for workers in (1, 4))
+    assert [array.tobytes() for array in one] == [array.tobytes() for array in many]
+
+
+def test_the_sides_come_back_in_the_order_they_came_in(pairs: sp.csr_matrix) -> None:
+    users, items = first_vectors(pairs.shape, 5, seed=3)
+    sides = Sides.of(pairs, users, items)
+    assert (np.diff(np.diff(sides.weights.indptr)) >= 0).all()
+    assert (np.diff(np.diff(sides.transposed.indptr)) >= 0).all()
+    assert [array.tolist() for array in sides.vectors()] == [users.tolist(), items.tolist()]
+    ordered = pairs.toarray()[sides.user_order][:, sides.item_order]
+    assert np.array_equal(sides.weights.toarray(), ordered)
+    assert np.array_equal(sides.transposed.toarray(), ordered.T)
 
 
 def test_blocks_hold_every_row_once_and_stay_small() -> None:
-    random = np.random.default_rng(0)
-    matrix = sp.random_array((5000, 300), density=0.1, rng=random, format="csr")
-    long = sp.csr_matrix(np.ones((1, 300)))
-    rows = list(blocks(sp.csr_matrix(sp.vstack([long, matrix])), 128))
-    assert np.array_equal(np.sort(np.concatenate(rows)), np.arange(5001))
-    assert len(rows) > 10
+    lengths = np.sort(np.random.default_rng(0).integers(0, 60, 5000))
+    lengths[-1] = 100_000
+    found = list(blocks(lengths, 128))
+    assert np.array_equal(np.concatenate([np.arange(5000)[rows] for rows in found]), np.arange(5000))
+    assert found[-1] == slice(4999, 5000)
+    held = [128 * int(lengths[rows].max()) * (rows.stop - rows.start) for rows in found[:-1]]
+    assert max(held) <= least_squares.BLOCK_FLOATS
+    assert len(found) < 150
+
+
+def test_without_regularization_too_few_items_leave_vectors_open(ids: Ids) -> None:
+    bought = Interactions.of(ids("u", 3), ids("i", 2), np.arange(3), np.arange(3) % 2, np.ones(3))
+    with pytest.raises(CheckFailedError, match="a vector is not determined; try more regularization"):
+        ALS(ALSSettings(factors=8, regularization=0)).fit(bought)
 
 
 def test_a_long_gone_purchase_counts_less(ids: Ids) -> None:
