@@ -155,7 +155,7 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
         model.export(folder, data.seen, saved_model=step.settings.saved_model)
         if held and chosen.scorer:
             Lists.of(chosen.scorer, held).save(folder / names.VALIDATION)
-        reached = {f"validation {wanted.metric}@{wanted.k}": one.value for one in best(chosen.trials)}
+        reached = {f"validation {wanted.metric}@{wanted.k}": chosen.best.value} if chosen.best else {}
         manifest = candidate.Candidate(
             run=step.settings.run,
             model=model.name,
@@ -176,7 +176,7 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
             created=records.now(),
             search=[asdict(trial) for trial in chosen.trials],
             events=dict(chosen.worth),
-            curve=making.learning_curve(model, chosen.trials),
+            curve=making.learning_curve(model, chosen.best),
         )
         made = candidate.write(store.models, manifest, folder)
         # The prefix ends with a slash, which `delete_under` puts there itself.
@@ -241,11 +241,6 @@ def known_trials(models: Bucket, prefix: str, wanted: Wanted) -> list[Trial]:
         if trial.number != place:
             return found[:place]
     return found
-
-
-def best(trials: Sequence[Trial]) -> list[Trial]:
-    """The best trial that came to its end, if one did."""
-    return sorted((one for one in trials if one.state == "complete"), key=lambda one: -one.value)[:1]
 
 
 if __name__ == "__main__":

@@ -45,13 +45,12 @@ def expected_answers(scorer: Scorer, data: Dataset) -> list[dict[str, object]]:
     ]
 
 
-def learning_curve(model: Recommender, trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    """What the passes of a model reached: by its own record, or by what the best trial was asked on its way."""
+def learning_curve(model: Recommender, chosen: Trial | None) -> list[dict[str, Any]]:
+    """What the passes of a model reached: by its own record, or by what the chosen trial was asked on its way."""
     own = getattr(model, "curve", ())
     if own:
         return [{"pass": number, **asdict(epoch)} for number, epoch in enumerate(own, 1)]
-    whole = [trial for trial in trials if trial.state == "complete"]
-    steps = max(whole, key=lambda trial: trial.value).steps if whole else {}
+    steps = chosen.steps if chosen else {}
     return [{"pass": int(number), "figure": steps[number]} for number in sorted(steps, key=int)]
 
 

@@ -212,6 +212,8 @@ def search(one: Candidate) -> dict[str, Any] | None:
         return None
     whole = [trial for trial in one.search if trial["state"] == "complete"]
     best = max(whole, key=lambda trial: trial["value"], default=None)
+    # The best by no more than chance is not taken, and what the family begins with is.
+    same = (trial for trial in whole if (trial["settings"], trial.get("worth", {})) == (one.settings, one.events))
     names = dict.fromkeys(name for trial in one.search for name in trial_settings(trial))
     changing = [name for name in names if len({str(trial_settings(trial).get(name)) for trial in one.search}) > 1]
     top = 0.0
@@ -237,6 +239,7 @@ def search(one: Candidate) -> dict[str, Any] | None:
     return {
         "chart": charts.lines(series, x, y, f"{one.model}: what each trial reached"),
         "best": best,
+        "taken": next(same, best),
         "changing": changing,
         "trials": [{**trial, "settings": trial_settings(trial)} for trial in order[:WRITTEN_TRIALS]],
         "count": len(one.search),

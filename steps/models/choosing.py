@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from steps.models import evaluation, events
 from steps.models.evaluation import HeldOut
 from steps.models.interactions import Interactions
+from steps.models.metrics import Values
 from steps.models.recommender import Recommender, Report
 from steps.models.scorer import Scorer
 from steps.runtime.errors import CheckFailedError
@@ -42,6 +45,8 @@ class Trial:
     """What it had reached after so many passes, where it was looked at on its way."""
     worth: Mapping[str, float] = field(default_factory=dict)
     """What other events than purchases counted."""
+    error: float = 0.0
+    """The standard error of how far it is ahead of the family's best variant with the same users."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,12 @@ class Validation:
     kinds: Sequence[str] = ()
     """The other events, of which nobody has said what they count."""
 
+    def values(self, scorer: Scorer) -> Values:
+        """What a model reaches for each of the users."""
+        return evaluation.measure(scorer, self.held, self.k).per_user(self.metric, self.k)
+
     def value(self, scorer: Scorer) -> float:
-        return evaluation.measure(scorer, self.held, self.k).mean(self.metric, self.k)
+        return float(self.values(scorer).mean())
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,12 @@ class Choice:
     model: Recommender
     trials: Sequence[Trial] = ()
     scorer: Scorer | None = None
-    worth: Mapping[str, float] = field(default_factory=dict)
+    best: Trial | None = None
+    """The one of the trials whose settings these are; None where no model came of any."""
+
+    @property
+    def worth(self) -> Mapping[str, float]:
+        return self.best.worth if self.best else {}
 
 
 @dataclass(frozen=True)
@@ -103,15 +117,24 @@ def choose(
     """The best settings for these purchases.
 
     `given` are the settings that somebody set: they stay. What is in `known` was tried before, by a process that was
-    interrupted, and is not tried again. Without users to validate on, it is the first variant.
+    interrupted, and is not tried again. Without users to validate on, it is the first variant. What is tried after the
+    variants must be ahead of the best of them by more than the standard error, or that one stays.
     """
     first = variants(model, given)
     if validation is None:
         return Choice(first[0])
-    best: tuple[Trial, Scorer | None] | None = None
+
+    def again(trial: Trial) -> Scorer | None:
+        asked = Asked(model.like(model.settings_type(**trial.settings)), trial.worth)
+        return attempt(asked, validation, seed, (), report, time.perf_counter())[1]
+
     tried: list[Trial] = []
+    begun: Trial | None = None
+    best: Trial | None = None
+    scorer: Scorer | None = None
+    bar: Values | None = None
     for number in range(max(limits.trials, len(first) + bool(validation.kinds))):
-        scorer = None
+        made = None
         if number < len(known):
             trial = known[number]
         elif tried and limits.seconds and sum(one.seconds for one in tried) >= limits.seconds:
@@ -121,16 +144,24 @@ def choose(
             asked = suggest(model, given, first, validation.kinds, tried, seed)
             if asked is None:
                 break
-            trial, scorer = attempt(asked, validation, seed, tried, report, began)
+            if number >= len(first) and begun and bar is None:
+                default = (scorer if best is begun else None) or again(begun)
+                bar = validation.values(default) if default else None
+            trial, made = attempt(asked, validation, seed, tried, report, began, bar)
             record(trial)
         tried.append(trial)
-        if trial.state == "complete" and (best is None or trial.value > best[0].value):
-            best = trial, scorer
+        if trial.state == "complete" and (best is None or trial.value > best.value) and ahead(trial, begun):
+            best, scorer = trial, made
+        if number < len(first):
+            begun = best
     if best is None:  # the check that failed in every trial will say why, when the whole is fitted
         return Choice(first[0], tried)
-    chosen = Asked(model.like(model.settings_type(**best[0].settings)), best[0].worth)
-    scorer = best[1] or attempt(chosen, validation, seed, (), report, time.perf_counter())[1]
-    return Choice(chosen.model, tried, scorer, chosen.worth)
+    return Choice(model.like(model.settings_type(**best.settings)), tried, scorer or again(best), best)
+
+
+def ahead(trial: Trial, begun: Trial | None) -> bool:
+    """Whether it is better than a family's best variant by more than chance: of many trials one always seems so."""
+    return begun is None or trial.value > begun.value + trial.error
 
 
 def variants(model: Recommender, given: Sequence[str]) -> list[Recommender]:
@@ -150,8 +181,9 @@ def attempt(
     earlier: Sequence[Trial],
     report: Report,
     began: float,
+    bar: Values | None = None,
 ) -> tuple[Trial, Scorer | None]:
-    """Fits one model on what may be learned from, and asks it about the rest."""
+    """Fits one model on what may be learned from, and asks it about the rest; `bar` is what it is compared with."""
     model, steps, passes = asked.model, dict[str, float](), 0
 
     def watch(done: int, planned: int) -> None:
@@ -165,10 +197,13 @@ def attempt(
             if len(others) >= LEAST_OTHERS and steps[str(done)] < median(others):
                 raise PrunedError
 
-    state, value, scorer = "complete", 0.0, None
+    state, value, error, scorer = "complete", 0.0, 0.0, None
     try:
         scorer = model.fit(validation.learnt(asked.worth), seed, watch).scorer
-        value = validation.value(scorer)
+        values = validation.values(scorer)
+        value = float(values.mean())
+        if bar is not None:
+            error = float(np.std(values - bar) / np.sqrt(len(bar)))
         if steps:
             steps[str(passes)] = value
     except PrunedError:
@@ -177,7 +212,7 @@ def attempt(
         state = "failed"
     seconds = round(time.perf_counter() - began, 3)
     settings, worth = dict(vars(model.settings)), dict(asked.worth)
-    return Trial(len(earlier), settings, state, value, seconds, steps, worth), scorer
+    return Trial(len(earlier), settings, state, value, seconds, steps, worth, error), scorer
 
 
 def suggest(

@@ -216,6 +216,10 @@ def test_what_the_search_tried_is_drawn_and_listed_best_first(found: Evidence) -
         assert mark in told["chart"]
     text = page(replace(found, found={"als": made("als", search=tried)}))
     assert "4 settings tried on the validation purchases in 4 s; the best is trial 3 with 0.5000" in text
+    taken = replace(made("als", search=tried), settings={"factors": 8, "alpha": 1.0})
+    text = page(replace(found, found={"als": taken}))
+    assert "the best is trial 3 with 0.5000; that may be chance, and trial 0 with 0.2500, one of those" in text
+    assert '<tr class="winner"><th scope="row">0</th>' in text
     assert report.search(made("als", search=tried[:1])) is None
 
 
@@ -223,7 +227,7 @@ def test_a_network_tells_its_curve_itself() -> None:
     class Network:
         curve = (Epoch(2.0, 0.25), Epoch(1.0, None))
 
-    assert making.learning_curve(Network(), []) == [  # type: ignore[arg-type]
+    assert making.learning_curve(Network(), None) == [  # type: ignore[arg-type]
         {"pass": 1, "loss": 2.0, "figure": 0.25},
         {"pass": 2, "loss": 1.0, "figure": None},
     ]

@@ -15,7 +15,9 @@ from steps.models.choosing import Asked, Limits, Trial, Validation, choose
 from steps.models.factor_model import FactorModel
 from steps.models.factors import Factors
 from steps.models.interactions import Interactions
+from steps.models.metrics import Values
 from steps.models.recommender import Floats, Report
+from steps.models.scorer import Scorer
 from steps.models.scorer_model import shared
 from steps.runtime.errors import CheckFailedError
 
@@ -125,6 +127,36 @@ def test_a_search_comes_near_the_best(validation: Validation) -> None:
     assert len(chosen.trials) == 15
     assert abs(chosen.model.settings.knob - 0.7) < 0.2
     assert all(0 <= trial.settings["knob"] <= 1 for trial in chosen.trials)
+
+
+@dataclass(frozen=True)
+class Swaying(Validation):
+    """What a model does better it does better for half of the users by far, and worse for the rest."""
+
+    size: float = 0.0
+
+    def values(self, scorer: Scorer) -> Values:
+        found = super().values(scorer)
+        halves = np.repeat([1.0, -1.0], len(found) // 2)
+        return np.asarray(found.mean() * (1 + self.size * halves), np.float64)
+
+
+def test_what_a_search_finds_must_be_ahead_by_more_than_chance(validation: Validation) -> None:
+    # The standard error is about size / √50 of what is gained.
+    calm, wild = (Swaying(validation.learnt, validation.held, "ndcg", 30, size=size) for size in (5.0, 10.0))
+    found = choose(Knob(), ["side"], calm, 1, Limits(trials=9))
+    assert found.best is not None
+    assert found.best.value == max(trial.value for trial in found.trials)
+    assert found.best.number > 0
+    kept: list[Trial] = []
+    stayed = choose(Knob(), ["side"], wild, 1, Limits(trials=9), record=kept.append)
+    assert [trial.settings for trial in stayed.trials] == [trial.settings for trial in found.trials]
+    assert stayed.best == stayed.trials[0]
+    assert stayed.model.settings == KnobSettings()
+    assert stayed.scorer is not None
+    resumed = choose(Knob(), ["side"], wild, 1, Limits(trials=9), known=kept[:4])
+    assert (resumed.best, resumed.model.settings) == (stayed.best, stayed.model.settings)
+    assert [trial.error for trial in resumed.trials] == [trial.error for trial in stayed.trials]
 
 
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(validation: Validation) -> None:
