@@ -59,12 +59,13 @@ def test_an_honest_model_of_the_same_family_passes(
     assert decided(families.make(name).fit(shop[0]).scorer, shop, held).promote
 
 
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", ["als", "ease", "item_knn"])
 def test_a_model_of_shuffled_labels_is_refused(
-    name: str, shop: tuple[Interactions, Interactions], held: HeldOut
+    name: str, seed: int, shop: tuple[Interactions, Interactions], held: HeldOut
 ) -> None:
     pairs = shop[0].matrix.tocoo()
-    shuffled = purchases(pairs.row, np.random.default_rng(2).permutation(ITEMS)[pairs.col])
+    shuffled = purchases(pairs.row, np.random.default_rng(seed).permutation(ITEMS)[pairs.col])
     decision = decided(families.make(name).fit(shuffled).scorer, shop, held)
     assert not decision.promote
     assert "does not beat popularity" in decision.reason
@@ -92,10 +93,11 @@ def test_a_model_that_knows_the_users_of_the_test_rows_but_not_their_purchases_i
     assert not decided(families.make(name, "als.factors=4").fit(only_users).scorer, shop, held).promote
 
 
+@pytest.mark.parametrize("seed", range(4))
 def test_a_model_that_always_recommends_the_same_is_refused(
-    shop: tuple[Interactions, Interactions], held: HeldOut
+    seed: int, shop: tuple[Interactions, Interactions], held: HeldOut
 ) -> None:
-    items = np.random.default_rng(3).permutation(ITEMS).astype(np.float32)[:, None]
+    items = np.random.default_rng(seed).permutation(ITEMS).astype(np.float32)[:, None]
     stubborn = Factors(shared(shop[0]), np.ones((USERS, 1), np.float32), items)
     decision = decided(stubborn, shop, held)
     assert not decision.promote
