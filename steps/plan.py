@@ -72,6 +72,8 @@ def run(step: Step) -> None:
     step.output(
         "together", [] if known else [{"model": name, "job": job_name(name)} for name in able if name in together]
     )
+    # One model alone is no blend.
+    step.output("blend", "true" if not known and families.BLEND in names and len(able) > 1 else "false")
     step.output("fingerprint", wanted)
     step.output("reason", reason)
 

@@ -93,7 +93,7 @@ def retrain() -> WorkflowTemplate:
             "plan",
             size=SMALL,
             flags=["snapshot", *plan_flags],
-            outputs=["train", "models", "together", "reason", "fingerprint"],
+            outputs=["train", "models", "together", "blend", "reason", "fingerprint"],
         )
         train = step(
             "train", size=LARGE, flags=["snapshot", "model", *train_flags], outputs=["candidate"], deadline=4 * HOUR
@@ -122,7 +122,7 @@ def retrain() -> WorkflowTemplate:
             published = Task(name="data-publish", template=data_publish, arguments=given(*source_flags))
             snapshot = {"snapshot": published.get_parameter("snapshot")}
             planned = Task(name="plan", template=plan, arguments={**snapshot, **given(*plan_flags)})
-            # All three tasks ask the plan: a fan-out whose items were all skipped counts as succeeded (Argo 3.3) or as
+            # All of these ask the plan: a fan-out whose items were all skipped counts as succeeded (Argo 3.3) or as
             # skipped (4.1), so "train.Succeeded" alone would let evaluate start with nothing to evaluate.
             worth_it = f"{planned.get_parameter('train')} == true"
             trained = Task(
@@ -152,7 +152,7 @@ def retrain() -> WorkflowTemplate:
                 template=blend,
                 arguments={**snapshot, **given(*blend_flags)},
                 depends=both,
-                when=worth_it,
+                when=f"{planned.get_parameter('blend')} == true",
             )
             evaluated = Task(
                 name="evaluate",
@@ -162,6 +162,7 @@ def retrain() -> WorkflowTemplate:
                     "fingerprint": planned.get_parameter("fingerprint"),
                     **given(*gate_flags),
                 },
+                depends=f"{blended.name}.Succeeded || {blended.name}.Skipped",
                 when=worth_it,
             )
             promoted = f"{evaluated.get_parameter('promote')} == true"
@@ -192,5 +193,4 @@ def retrain() -> WorkflowTemplate:
                 published >> planned
                 planned >> trained
                 planned >> trained_together
-                blended >> evaluated
     return template

@@ -31,6 +31,22 @@ def test_a_blend_is_planned_but_not_trained(run_step: Run, snapshot: str) -> Non
     assert json.loads(outputs["models"]) == ["popularity", "als", "ease", "item_knn"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "blended"),
+    [
+        ((), "true"),
+        (("--models", "als,popularity,blend"), "true"),
+        (("--models", "als,popularity"), "false"),
+        (("--models", "als,blend"), "false"),
+        (("--models", "als,ease,blend", "--set", "ease.most_items=5"), "false"),
+    ],
+)
+def test_a_blend_is_planned_where_it_was_asked_for_and_there_are_two_to_blend(
+    run_step: Run, snapshot: str, flags: tuple[str, ...], blended: str
+) -> None:
+    assert run_step("plan", "--snapshot", snapshot, *flags)[1]["blend"] == blended
+
+
 def test_a_model_that_cannot_learn_from_so_many_items_is_left_out_with_the_reason(run_step: Run, snapshot: str) -> None:
     code, outputs = run_step("plan", "--snapshot", snapshot, "--models", "als,ease", "--set", "ease.most_items=5")
     assert (code, json.loads(outputs["models"])) == (0, ["als"])

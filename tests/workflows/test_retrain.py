@@ -11,6 +11,7 @@ PLAN = {
     "train": "true",
     "models": '["popularity", "als"]',
     "together": "[]",
+    "blend": "true",
     "reason": "new purchases",
     "fingerprint": "f",
 }
@@ -136,18 +137,19 @@ def test_a_refused_candidate_is_not_published_and_the_run_succeeds(runner):
 
 @pytest.mark.parametrize("models", ["[]", '["popularity", "als"]'])
 def test_an_unchanged_snapshot_trains_nothing_and_releases_nothing(runner, models):
-    plan = PLAN | {"train": "false", "models": models, "reason": "nothing has changed"}
+    plan = PLAN | {"train": "false", "models": models, "blend": "false", "reason": "nothing has changed"}
     ran = runner(stubbed("retrain", {"plan": plan, "evaluate": {"promote": "true"}}))
     phases = ran.phases()
     assert phases["train"] == "Skipped"
-    assert phases["evaluate"] == "Omitted"
+    assert phases["evaluate"] == "Skipped"
     assert phases["model-publish"] == "Omitted"
     assert ran.phase == "Succeeded"
 
 
 def test_a_fan_out_that_argo_3_3_counts_as_succeeded_still_evaluates_nothing(runner):
     """There, a false `when` skips the items one by one, and the group of them has succeeded."""
-    manifest = stubbed("retrain", {"plan": PLAN | {"train": "false"}, "evaluate": {"promote": "true"}})
+    plan = PLAN | {"train": "false", "blend": "false"}
+    manifest = stubbed("retrain", {"plan": plan, "evaluate": {"promote": "true"}})
     tasks = {task["name"]: task for task in manifest["spec"]["templates"][-1]["dag"]["tasks"]}
     tasks["train"]["withItems"] = ["popularity", "als"]
     del tasks["train"]["withParam"]
@@ -156,7 +158,7 @@ def test_a_fan_out_that_argo_3_3_counts_as_succeeded_still_evaluates_nothing(run
     assert phases["train"] == "Succeeded"
     assert phases["train(0:popularity)"] == "Skipped"
     assert phases["blend"] == "Skipped"
-    assert phases["evaluate"] == "Omitted"
+    assert phases["evaluate"] == "Skipped"
     assert phases["model-publish"] == "Omitted"
     assert ran.phase == "Succeeded"
 
@@ -171,10 +173,24 @@ def test_bad_data_stops_everything_after_it_and_is_reported(runner):
     assert "data-publish" in told[2]
 
 
-def test_one_model_that_cannot_be_trained_stops_the_release(runner):
-    ran = runner(stubbed("retrain", {"plan": PLAN}, failing=["train"]))
+@pytest.mark.parametrize("blend", ["true", "false"])
+def test_one_model_that_cannot_be_trained_stops_the_release(runner, blend):
+    ran = runner(stubbed("retrain", {"plan": PLAN | {"blend": blend}}, failing=["train"]))
     assert ran.phase == "Failed"
-    assert ran.phases()["evaluate"] == "Omitted"
+    assert (ran.phases()["blend"], ran.phases()["evaluate"]) == ("Omitted", "Omitted")
+
+
+def test_where_no_blend_is_planned_none_is_started_and_the_others_are_judged(runner):
+    outputs = {"plan": PLAN | {"blend": "false"}, "evaluate": {"promote": "true"}}
+    ran = runner(stubbed("retrain", outputs))
+    phases = ran.phases()
+    assert (phases["blend"], phases["evaluate"], phases["model-publish"]) == ("Skipped", "Succeeded", "Succeeded")
+    assert ran.phase == "Succeeded"
+
+
+def test_a_blend_that_fails_stops_the_release(runner):
+    ran = runner(stubbed("retrain", {"plan": PLAN}, failing=["blend"]))
+    assert (ran.phase, ran.phases()["evaluate"]) == ("Failed", "Omitted")
 
 
 @pytest.mark.parametrize("models", ["[]", '["popularity"]'])
