@@ -76,6 +76,7 @@ def render(judged: Verdict, found: Evidence) -> str:
         styles=styles(found),
         why=why(found),
         table=table,
+        spans={name: evidence.intervals(one, found.rules) for name, one in found.everybody.items()},
         best=table.idxmax(),
         meaning={column: MEANING[column.partition("@")[0]] for column in table.columns},
         models=whiskers(found, table),

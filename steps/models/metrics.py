@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
+from scipy.special import stdtrit
 
 from steps.models.ids import Codes
 from steps.models.recommender import NOBODY
@@ -21,8 +22,10 @@ Hits = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
 
-NORMAL = 1.96
-"""Standard errors to either side between which a mean lies 95 times of 100."""
+LEVEL = 0.95
+"""How likely a mean lies within its interval."""
+LEAST_USERS = 5
+"""The mean of fewer has no interval: that three users were alike says nothing of the fourth."""
 
 
 def hits_of(shown: Codes, bought: sp.csr_matrix) -> Hits:
@@ -94,14 +97,16 @@ def novelty(shown: Codes, buyers: Counts, users: int) -> float:
     return float(-np.log2(share[places]).mean()) if len(places) else 0.0
 
 
-def interval(values: Values, level: float = NORMAL) -> tuple[float, float]:
-    """Where the mean of a metric very likely lies for other users of the same kind: 1.96 standard errors around it.
+def interval(values: Values) -> tuple[float, float]:
+    """Where the mean of a metric very likely lies for other users of the same kind: Student's interval around it.
 
-    Quick enough for every metric of every model and group. One user tells nothing: anything is possible.
+    Quick enough for every metric of every model and group. A handful of users tells nothing: anything is possible.
     """
-    if len(values) < 2:
+    if len(values) < LEAST_USERS:
         return 0.0, 1.0
-    mean, margin = float(values.mean()), level * float(values.std(ddof=1)) / math.sqrt(len(values))
+    # 1.96 standard errors of very many users, 2.78 of five.
+    wide = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2))
+    mean, margin = float(values.mean()), wide * float(values.std(ddof=1)) / math.sqrt(len(values))
     return max(mean - margin, 0.0), min(mean + margin, 1.0)
 
 

@@ -134,11 +134,13 @@ def test_the_report_shows_live_and_candidate_for_the_same_customers(
     assert examples.count(">popularity</b>") == examples.count(">live (version 1)</b>") == 10
 
 
-def test_the_verdict_tells_between_what_a_metric_lies(run_step: Run, trained: str, folder_store: Store) -> None:
+def test_verdict_and_report_tell_between_what_a_metric_lies(run_step: Run, trained: str, folder_store: Store) -> None:
     run_step("evaluate", "--snapshot", trained, RUN="run-1")
     told = verdict.read(folder_store.models, "run-1").candidates["als"]
+    page = folder_store.models.get("candidates/run-1/als/report.html").decode()
     for metric, (low, high) in told["intervals"].items():
         assert 0 <= low < told["metrics"][metric] < high <= 1
+        assert f"{told['metrics'][metric]:.4f}<br><small>{low:.3f}–{high:.3f}</small>" in page
     assert set(told["intervals"]) == {f"{name}@10" for name in ("ndcg", "recall", "precision", "map", "hit_rate")}
 
 

@@ -10,6 +10,7 @@ from math import log2
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import scipy.stats
 
 from steps.models import metrics
 from steps.models.rules import METRICS
@@ -95,8 +96,15 @@ def test_an_interval_is_that_of_the_bootstrap() -> None:
 
 def test_an_interval_stays_within_what_is_possible() -> None:
     assert metrics.interval(np.array([0.7])) == (0.0, 1.0)
-    assert metrics.interval(np.array([0.0, 0.0, 1.0]))[0] == 0.0
-    assert metrics.interval(np.array([1.0, 1.0, 0.0]))[1] == 1.0
+    assert metrics.interval(np.array([0.0, 0.0, 0.0, 0.0, 1.0]))[0] == 0.0
+    assert metrics.interval(np.array([1.0, 1.0, 1.0, 1.0, 0.0]))[1] == 1.0
+
+
+def test_the_interval_of_few_users_is_students_and_a_handful_has_none() -> None:
+    values = np.array([0.4, 0.5, 0.45, 0.5, 0.6, 0.55])
+    expected = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert metrics.interval(values) == pytest.approx(tuple(expected))
+    assert metrics.interval(np.zeros(3)) == metrics.interval(np.full(4, 0.5)) == (0.0, 1.0)
 
 
 def test_exposure_is_the_share_of_places_of_the_most_bought() -> None:
