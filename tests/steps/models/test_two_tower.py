@@ -148,6 +148,27 @@ def test_both_stages_answer_alike_from_the_exported_model(
     assert (again.recommend_for(three, 5).items == model.scorer.recommend_for(three, 5).items).all()
 
 
+def test_what_is_popular_and_so_in_many_batches_counts_less_as_a_wrong_answer() -> None:
+    from steps.models.networks.towers import Known, Sizes, Tasks, Towers
+
+    words = np.zeros((3, 1), np.int32), np.zeros((3, 1), np.float32)
+    share = np.array([0.7, 0.2, 0.1], np.float32)
+    known = Known(words, words, (0, 0), np.zeros((3, 1), np.int32), share)
+    network = Towers(known, Sizes(2, 1, 4), Tasks(1.0, 0.0, 0.0, 0.0), seed=1)
+    random = np.random.default_rng(2)
+    query, candidate = (random.normal(size=(4, 3)).astype(np.float32) for _ in range(2))
+    # Two rows bought the same, and the last purchase was a dislike.
+    item, liked = np.array([0, 1, 0, 2], np.int32), np.array([1, 1, 1, 0], np.float32)
+    found = network.compute_loss(x={"item": item, "liked": liked}, y_pred=(query, candidate))
+    # By hand: a sampled softmax (Yi et al., 2019) over what the other rows bought, without the own item once more.
+    logits = query[:, :2] @ candidate[:, :2].T - np.log(share[item])
+    losses = []
+    for row in range(3):
+        others = [column for column in range(4) if column == row or item[column] != item[row]]
+        losses.append(np.log(np.exp(logits[row, others]).sum()) - logits[row, row])
+    assert float(found) == pytest.approx(np.mean(losses), rel=1e-5)
+
+
 def test_the_last_purchases_of_each_user_are_what_the_query_sees() -> None:
     assert _last(np.array([0, 0, 0, 1, 3, 3]), np.arange(6), 2).tolist() == [1, 2, 3, 4, 5]
 
