@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
+from steps.artifacts import counting
 from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError, Store, remove_folder
 from steps.models.events import Kinds
 from steps.models.ids import UNKNOWN, IdTable
@@ -184,10 +185,10 @@ def publish(store: Store, draft: Draft) -> Published:
         "content": content,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "counts": _counts(purchases, draft),
-        "time": _time_range(purchases),
+        "time": counting.time_range(purchases),
         "kinds": asdict(draft.kinds) if draft.kinds else None,
         **draft.about,
-        "libraries": _libraries(),
+        "libraries": counting.libraries(),
         "files": {name: {"sha256": record.sha256, "size": record.size} for name, record in records.items()},
     }
     try:
@@ -354,57 +355,10 @@ def _write(folder: Path, purchases: pl.DataFrame, draft: Draft) -> None:
 def _counts(purchases: pl.DataFrame, draft: Draft) -> dict[str, int]:
     splits = np.bincount(purchases["split"].to_numpy(), minlength=len(Split))
     return {
-        "users": draft.users.height,
-        "items": draft.items.height,
-        "purchases": purchases.height,
-        "buyers": _distinct(purchases["user"].to_numpy()),
-        "bought_items": _distinct(purchases["item"].to_numpy()),
-        "pairs": _pairs(purchases, draft.items.height),
-        "repeated_rows": _repeated(purchases),
+        **counting.counts(purchases, draft.users.height, draft.items.height),
         "rejects": draft.rejects.height,
         **{split.name.lower(): int(splits[split]) for split in Split},
     }
-
-
-def _distinct(codes: npt.NDArray[np.int32]) -> int:
-    return int(np.count_nonzero(np.bincount(codes)))
-
-
-def _pairs(purchases: pl.DataFrame, items: int) -> int:
-    """Distinct pairs of a user and an item."""
-    import polars as pl
-
-    return purchases.select(pl.col("user").cast(pl.Int64) * items + pl.col("item")).to_series().n_unique()
-
-
-def _repeated(purchases: pl.DataFrame) -> int:
-    """Rows like the one before in everything but the split; they are ordered, so that such rows meet."""
-    same = np.ones(max(purchases.height - 1, 0), bool)
-    for name in purchases.columns:
-        if name != "split":
-            values = purchases[name].to_numpy()
-            same &= values[1:] == values[:-1]
-    return int(same.sum())
-
-
-def _time_range(purchases: pl.DataFrame) -> dict[str, str] | None:
-    if "time" not in purchases.columns or purchases.is_empty():
-        return None
-    times = purchases["time"].to_numpy()
-    return {"first": moment(int(times.min())), "last": moment(int(times.max()))}
-
-
-def moment(microseconds: int) -> str:
-    """A time as people and JSON write it."""
-    return str(np.datetime64(microseconds, "us").astype("datetime64[s]")) + "Z"
-
-
-def _libraries() -> dict[str, str]:
-    import platform
-
-    import polars as pl
-
-    return {"python": platform.python_version(), "numpy": np.__version__, "polars": pl.__version__}
 
 
 def _json(value: object) -> bytes:

@@ -11,17 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from steps.models.events import Kinds, purchases_among
+from steps.models.events import Kinds
 from steps.runtime.errors import BadDataError, UsageError
 from steps.sources import times
+from steps.sources.events import kinds_of
 from steps.sources.found import BROKEN, Found, Part
 from steps.sources.tables import first_line
 
 log = logging.getLogger(__name__)
 
 LONGEST_ID = 256
-MOST_KINDS = 30
-"""More kinds of event than this: the column tells something else."""
 COMMONEST = 3
 SHOWN = 80
 MICROSECONDS = "_microseconds"
@@ -99,7 +98,9 @@ def clean(found: Found, event_weights: Mapping[str, float], max_rejects: float) 
     fine = mark == FINE
     if not (frame["weight"].to_numpy()[fine] > 0).any():
         raise BadDataError(f"{found.about} has no purchase of a weight above 0 among its {len(mark)} rows")
-    kinds, event = _kinds(frame["event"].filter(fine), event_weights, found.about) if "event" in frame else (None, None)
+    kinds, event = (
+        kinds_of(frame["event"].filter(fine), event_weights, found.about) if "event" in frame else (None, None)
+    )
     names = _names(frame.filter(fine)) if "name" in frame.columns else None
     user_table, user = _table(users, user[fine], found.users, "users")
     item_table, item = _table(items, item[fine], _with_names(found.items, names), "items")
@@ -306,35 +307,6 @@ def _codes(column: pl.Series, name: str, mark: Marks) -> tuple[pl.Series, Codes]
         fresh = ((mark == FINE) | (mark == ZERO)) & (unusable != FINE)
         mark[fresh] = unusable[fresh]
     return texts, place[of_row]
-
-
-def _kinds(
-    column: pl.Series, weights: Mapping[str, float], about: str
-) -> tuple[Kinds | None, npt.NDArray[np.int8] | None]:
-    """The kinds of event and the code of each row's; nothing where all are of one kind, for that is a purchase."""
-    seen = column.unique()
-    names = sorted(seen.cast(pl.String))
-    if len(names) > MOST_KINDS:
-        shown = ", ".join(repr(name) for name in names[:COMMONEST])
-        raise BadDataError(
-            f"{about} has {len(names)} kinds of event ({shown}, …), and {MOST_KINDS} are allowed: "
-            "name the column of the kind with --columns event=COLUMN, or none with --columns event="
-        )
-    top = max((weights[name] for name in names), default=0.0) if weights else 0.0
-    goals = tuple(name for name in names if weights[name] == top) if weights else purchases_among(names)
-    if not goals:
-        raise UsageError(
-            f"{about} has a column with kinds of event ({', '.join(names)}), of which none is known to be a purchase: "
-            "say what each is worth with --event-weights, as in purchase=1,view=0.1, "
-            "or leave the column out with --columns event="
-        )
-    if len(names) == 1:
-        return None, None
-    place = {name: code for code, name in enumerate(names)}
-    numbers = seen.to_physical().to_numpy()
-    codes = np.zeros(int(numbers.max(initial=0)) + 1, np.int8)
-    codes[numbers] = [place[name] for name in seen.cast(pl.String)]
-    return Kinds(tuple(names), goals, dict(weights)), codes[column.to_physical().to_numpy()]
 
 
 def _table(ids: pl.Series, codes: Codes, listed: pl.DataFrame | None, what: str) -> tuple[pl.DataFrame, Codes]:
