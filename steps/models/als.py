@@ -26,7 +26,11 @@ START = 0.1
 class ALSSettings:
     """With `unobserved` 1 and `exponent` 0 it is the model that `implicit` has."""
 
-    variants: ClassVar[tuple[Mapping[str, object], ...]] = ({"regularization": 0.5}, {"regularization": 0.3})
+    variants: ClassVar[tuple[Mapping[str, object], ...]] = (
+        {"regularization": 0.5},
+        {"regularization": 0.4},
+        {"regularization": 0.3},
+    )
 
     factors: int = 64
     regularization: float = 0.5
