@@ -22,11 +22,18 @@ if TYPE_CHECKING:
     from steps.models.team import Together
 
 Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.intp]
 Report = Callable[[int, int], None]
 """Called with the passes done and the passes planned."""
 
 NOBODY = -1
 """The item code that fills a row when a user has fewer items left than were asked for."""
+
+LEAST = np.nextafter(np.float32(LOWEST), np.float32(0))
+"""The smallest score that may be shown."""
+GROUP, GROUPS_EACH, CROWD = 16, 8, 64
+"""Scores that are compared as one at most, how many such groups there are for each that is sought, and how many
+more than sought may be sorted."""
 
 
 @dataclass(frozen=True)
@@ -121,16 +128,51 @@ def best(scores: Floats, k: int) -> tuple[Codes, Floats]:
 
     A score of LOWEST marks an item that may not be recommended; what is left of a row is filled with NOBODY.
     """
+    chosen = scores >= np.maximum(at_least(scores, k), LEAST)[:, None]
+    crowded = np.flatnonzero(np.count_nonzero(chosen, axis=1) > CROWD + 2 * k)
+    for row in crowded:  # of many ties only the first can be among the best
+        chosen[row] = _first(scores[row], k)
+    rows, places = np.divmod(np.flatnonzero(chosen), max(scores.shape[1], 1))
+    return ranked(rows, places.astype(np.int32), scores[rows, places], len(scores), k)
+
+
+def at_least(scores: Floats, k: int) -> Floats:
+    """Of each row a number that the k largest reach, and few others; LOWEST where there are no k."""
     rows, columns = scores.shape
-    width = min(k, columns)
-    items = np.full((rows, k), NOBODY, np.int32)
-    values = np.full((rows, k), LOWEST, np.float32)
-    if width == 0:
-        return items, values
-    least = np.partition(scores, columns - width, axis=1)[:, columns - width]
-    for row in range(rows):
-        places = np.flatnonzero(scores[row] >= max(least[row], np.nextafter(np.float32(LOWEST), np.float32(0))))
-        order = np.argsort(-scores[row, places], kind="stable")[:width]
-        items[row, : len(order)] = places[order]
-        values[row, : len(order)] = scores[row, places[order]]
-    return items, values
+    if columns < k:
+        return np.full(rows, LOWEST, np.float32)
+    size = max(1, min(GROUP, columns // (GROUPS_EACH * k)))
+    # k groups hold k different numbers: the kth largest of what is the largest in a group is not above the kth of all.
+    count = columns // size
+    tops = scores[:, : size * count].reshape(rows, size, count).max(axis=1) if size > 1 else scores
+    return np.asarray(np.partition(tops, tops.shape[1] - k, axis=1)[:, tops.shape[1] - k])
+
+
+def ranked(rows: Places, items: Codes, values: Floats, count: int, k: int) -> tuple[Codes, Floats]:
+    """The k best of each of `count` rows, of single entries; ties go to the lower item, and NOBODY fills what is left.
+
+    Rows ascend, and in each the items.
+    """
+    starts = np.searchsorted(rows, np.arange(count + 1))
+    widest = int(np.diff(starts).max(initial=0))
+    column = np.arange(len(rows)) - starts[rows]
+    padded = np.full((count, widest), np.inf, np.float32)
+    padded[rows, column] = -values
+    order = np.argsort(padded, axis=1, kind="stable")[:, :k]
+    place = np.minimum(starts[:-1, None] + order, max(len(rows) - 1, 0))
+    there = order < np.diff(starts)[:, None]
+    found, scores = np.full((count, k), NOBODY, np.int32), np.full((count, k), LOWEST, np.float32)
+    if len(rows):
+        width = order.shape[1]
+        found[:, :width] = np.where(there, items[place], NOBODY)
+        scores[:, :width] = np.where(there, values[place], LOWEST)
+    return found, scores
+
+
+def _first(row: Floats, k: int) -> npt.NDArray[np.bool_]:
+    """The k largest, of ties the first."""
+    least = max(np.partition(row, len(row) - k)[len(row) - k] if len(row) > k else LEAST, LEAST)
+    chosen: npt.NDArray[np.bool_] = row > least
+    ties = np.flatnonzero(row == least)
+    chosen[ties[: k - np.count_nonzero(chosen)]] = True
+    return chosen
