@@ -118,7 +118,7 @@ def read_users(store: Store, source: str) -> list[str]:
 
 def predict(store: Store, work: Work, shards: list[int]) -> int:
     """Writes some shards and returns how many users they hold. A shard written twice is the same file."""
-    done = 0
+    done, calculated = 0, 0.0
     with tempfile.TemporaryDirectory() as scratch:
         chosen = candidate.read(store.models, work.release.candidate)
         scorer, bought = candidate.scorer(store.models, chosen, Path(scratch))
@@ -126,23 +126,25 @@ def predict(store: Store, work: Work, shards: list[int]) -> int:
         with progress("predicting", total) as bar:
             for shard in shards:
                 start, end = total * shard // work.shards, total * (shard + 1) // work.shards
-                table = frame(scorer, bought, work, range(start, end), bar.advance)
+                table, share = frame(scorer, bought, work, range(start, end), bar.advance)
                 write(store.models, work, shard, table, Path(scratch))
                 done += end - start
+                calculated += share * (end - start)
+    log.info("%d users: %.1f %% of all scores were calculated to know the best", done, 100 * calculated / max(done, 1))
     return done
 
 
 def frame(
     scorer: Scorer, bought: sp.csr_matrix, work: Work, rows: range, advance: Callable[[int], None]
-) -> pl.DataFrame:
-    """One row a user: ids and scores travel together."""
+) -> tuple[pl.DataFrame, float]:
+    """One row a user: ids and scores travel together. Also the share of all scores that had to be calculated."""
     import numpy as np
     import polars as pl
 
     from steps.models.recommender import NOBODY
     from steps.models.scorer import rows_of
 
-    tables = [_empty()]
+    tables, calculated = [_empty()], 0.0
     catalogue = pl.Series(list(scorer.items), dtype=pl.String)
     for start in range(rows.start, rows.stop, BLOCK):
         places = range(start, min(start + BLOCK, rows.stop))
@@ -151,6 +153,7 @@ def frame(
             scorer.users.codes(ids) if ids is not None else np.arange(places.start, places.stop, dtype=np.int32)
         )
         found = scorer.recommend(codes, work.k, rows_of(bought, codes))
+        calculated += found.calculated * len(codes)
         kept = found.items != NOBODY
         owner = np.repeat(np.arange(len(codes)), kept.sum(1))
         flat = pl.DataFrame({"row": owner, "items": catalogue.gather(found.items[kept]), "scores": found.scores[kept]})
@@ -164,7 +167,7 @@ def frame(
         )
         tables.append(users.join(lists, on="row", how="left", maintain_order="left").select(_empty().columns))
         advance(len(codes))
-    return pl.concat(tables)
+    return pl.concat(tables), calculated / max(len(rows), 1)
 
 
 def _empty() -> pl.DataFrame:

@@ -13,7 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from steps.models.ids import Codes
-from steps.models.recommender import Floats, check_learned
+from steps.models.pruning import LongestFirst, pays
+from steps.models.recommender import Floats, Recommendations, check_learned
 from steps.models.scorer import Scorer, Shared, cosines, load_array, require_shapes, save_arrays
 
 
@@ -65,6 +66,19 @@ class Factors(Scorer):
     def pairs(self, users: Codes, items: Codes) -> Floats:
         return np.asarray(np.einsum("ij,ij->i", self.user_factors[users], self.item_factors[items]), np.float32)
 
+    def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        if not pays(len(users), len(self.items), k):
+            return super().recommend(users, k, hidden)
+        known = self.known(users)
+        items, scores = np.empty((len(users), k), np.int32), np.empty((len(users), k), np.float32)
+        found = self._longest_first.best(self.user_factors[users[known]], k, None if hidden is None else hidden[known])
+        items[known], scores[known] = found.items, found.scores
+        if not known.all():
+            strangers = super().recommend(users[~known], k, None if hidden is None else hidden[~known])
+            items[~known], scores[~known] = strangers.items, strangers.scores
+        calculated = found.calculated / len(self.items) + np.count_nonzero(~known)
+        return Recommendations(items, scores, known, calculated / len(users))
+
     def folded(self, histories: sp.csr_matrix) -> Floats | None:
         if self.fold_in is None:
             return None
@@ -97,6 +111,10 @@ class Factors(Scorer):
     @cached_property
     def _gram(self) -> Any:
         return (self.item_factors.T @ self.item_factors).astype(np.float64)
+
+    @cached_property
+    def _longest_first(self) -> LongestFirst:
+        return LongestFirst.of(self.item_factors)
 
     def write(self, folder: Path) -> Mapping[str, Any]:
         arrays = {"user_factors": self.user_factors, "item_factors": self.item_factors}

@@ -47,6 +47,8 @@ class Recommendations:
     items: Codes
     scores: Floats
     known: npt.NDArray[np.bool_]
+    calculated: float = 1.0
+    """Of the scores of all items for all these users, the share that had to be calculated to know the best."""
 
 
 class Recommender(ABC):

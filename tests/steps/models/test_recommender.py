@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from steps.models.recommender import NOBODY, best
 from steps.models.signature import LOWEST
@@ -39,3 +40,26 @@ def test_against_a_full_sort_on_random_scores() -> None:
     items, _ = best(scores, 25)
     expected = np.argsort(-scores, axis=1, kind="stable")[:, :25]
     assert (items == expected).all()
+
+
+@pytest.mark.parametrize("columns", [30, 200, 5000])
+@pytest.mark.parametrize("k", [1, 10, 150])
+@pytest.mark.parametrize("kind", ["all different", "many ties", "nearly all the same", "half hidden", "two left"])
+def test_whatever_the_scores_are_it_is_a_full_sort(kind: str, k: int, columns: int) -> None:
+    random = np.random.default_rng(1)
+    scores = random.normal(size=(40, columns)).astype(np.float32)
+    if kind == "many ties":
+        scores = np.round(scores)
+    if kind == "nearly all the same":
+        scores *= random.random(scores.shape) < 0.002
+    if kind == "half hidden":
+        scores[random.random(scores.shape) < 0.5] = LOWEST
+    if kind == "two left":
+        scores[:, 2:] = LOWEST
+    items, values = best(scores, k)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    expected = np.take_along_axis(scores, order, axis=1)
+    width = min(k, columns)
+    assert values[:, :width].tolist() == expected.tolist()
+    assert items[:, :width].tolist() == np.where(expected > LOWEST, order, NOBODY).tolist()
+    assert (items[:, width:] == NOBODY).all()

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from steps.models import pruning
+from steps.models.factors import Factors
+from steps.models.ids import UNKNOWN, IdTable
+from steps.models.pruning import LongestFirst, pays
+from steps.models.recommender import NOBODY, Floats
+from steps.models.scorer import Scorer, Shared
+from steps.models.signature import LOWEST
+
+USERS, ITEMS, WIDTH = 1000, 3000, 8
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a thousand users are cut into many parts."""
+    monkeypatch.setattr(pruning, "FIRST_ITEMS", 256)
+    monkeypatch.setattr(pruning, "FIRST_OF_EACH", 4)
+    monkeypatch.setattr(pruning, "SCORES_AT_ONCE", 50_000)
+    monkeypatch.setattr(pruning, "PAIRS_AT_ONCE", 100)
+
+
+@pytest.fixture
+def users() -> Floats:
+    """Whole numbers, here and of the items: their products have no rounding, and there are ties."""
+    return np.random.default_rng(0).integers(-9, 10, (USERS, WIDTH)).astype(np.float32)
+
+
+@pytest.fixture
+def items() -> Floats:
+    """Some much longer than others, as those of a shop are."""
+    random = np.random.default_rng(1)
+    return np.round(random.normal(size=(ITEMS, WIDTH)) * (1 + random.pareto(1.5, (ITEMS, 1)))).astype(np.float32)
+
+
+@pytest.fixture
+def hidden() -> sp.csr_matrix:
+    """Of most users a few items, of one all, of one all but three, and of one the first thousand."""
+    random = np.random.default_rng(2)
+    marked = random.random((USERS, ITEMS)) < 0.01
+    marked[5], marked[6], marked[7] = True, True, np.arange(ITEMS) < 1000
+    marked[6, [3, 40, 2999]] = False
+    return sp.csr_matrix(marked, dtype=np.float32)
+
+
+def brute_force(users: Floats, items: Floats, k: int, hidden: sp.csr_matrix | None) -> tuple[list[list[int]], Floats]:
+    scores = users.astype(np.float64) @ items.T.astype(np.float64)
+    if hidden is not None:
+        scores[hidden.toarray() > 0] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(scores, order, axis=1)
+    return np.where(best > -np.inf, order, NOBODY).tolist(), best
+
+
+@pytest.mark.parametrize("k", [1, 12, 100])
+@pytest.mark.parametrize("filtered", [True, False], ids=["without what was bought", "all"])
+def test_it_is_what_all_scores_in_double_precision_give(
+    users: Floats, items: Floats, hidden: sp.csr_matrix, k: int, filtered: bool
+) -> None:
+    chosen = hidden if filtered else None
+    found = LongestFirst.of(items).best(users, k, chosen)
+    expected, scores = brute_force(users, items, k, chosen)
+    assert found.items.tolist() == expected
+    assert np.array_equal(found.scores, np.where(scores > -np.inf, scores, np.float32(LOWEST)))
+
+
+def test_rounding_hides_no_item(hidden: sp.csr_matrix) -> None:
+    random = np.random.default_rng(4)
+    users = random.normal(size=(USERS, 64)).astype(np.float32)
+    items = (random.normal(size=(ITEMS, 64)) * random.pareto(1.5, (ITEMS, 1))).astype(np.float32)
+    found = LongestFirst.of(items).best(users, 12, hidden)
+    _, scores = brute_force(users, items, 12, hidden)
+    there = scores > -np.inf
+    assert np.array_equal(found.items != NOBODY, there)
+    theirs = np.einsum("uf,ukf->uk", users.astype(np.float64), items[np.maximum(found.items, 0)].astype(np.float64))
+    # Of two that differ by less than the rounding either may come first.
+    assert theirs[there] == pytest.approx(scores[there], rel=1e-6, abs=1e-5 * np.abs(scores[there]).max())
+
+
+def test_where_no_item_is_liked_the_least_disliked_are_found(items: Floats, hidden: sp.csr_matrix) -> None:
+    users = -np.random.default_rng(3).integers(1, 9, (USERS, WIDTH)).astype(np.float32)
+    positive = np.abs(items) + 1
+    found = LongestFirst.of(positive).best(users, 12, hidden)
+    assert found.items.tolist() == brute_force(users, positive, 12, hidden)[0]
+    assert (found.scores < 0).all()
+
+
+def test_ties_go_to_the_lower_code(users: Floats, items: Floats) -> None:
+    twins = items.copy()
+    twins[2000:], twins[1200:1700] = twins[:1000], 0  # the same vectors once more, and some of nothing
+    found = LongestFirst.of(twins).best(users, 20)
+    assert found.items.tolist() == brute_force(users, twins, 20, None)[0]
+
+
+def test_somebody_of_whom_nothing_was_learned_gets_the_first_items(items: Floats, hidden: sp.csr_matrix) -> None:
+    nothing = np.zeros((USERS, WIDTH), np.float32)
+    found = LongestFirst.of(items).best(nothing[:10], 12, sp.csr_matrix(hidden[:10]))
+    assert found.items.tolist() == brute_force(nothing, items, 12, hidden)[0][:10]
+
+
+def test_scores_are_the_same_whoever_else_is_asked_for(
+    users: Floats, items: Floats, hidden: sp.csr_matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest_first = LongestFirst.of(items)
+    apart = [longest_first.best(users[[row]], 12, sp.csr_matrix(hidden[[row]])) for row in range(0, USERS, 50)]
+    monkeypatch.setattr(pruning, "SCORES_AT_ONCE", 1 << 22)
+    together = longest_first.best(users, 12, hidden)
+    assert np.concatenate([one.scores for one in apart]).tobytes() == together.scores[::50].tobytes()
+    assert np.concatenate([one.items for one in apart]).tolist() == together.items[::50].tolist()
+
+
+def test_most_scores_are_never_calculated(users: Floats, items: Floats) -> None:
+    usual = LongestFirst.of(items).best(users, 12).calculated
+    assert USERS * 256 < usual < 0.25 * USERS * ITEMS
+    alike = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1)
+    assert LongestFirst.of(alike).best(users, 12).calculated > 2 * usual
+
+
+def test_nobody_gets_nothing(items: Floats) -> None:
+    found = LongestFirst.of(items).best(np.empty((0, WIDTH), np.float32), 12)
+    assert (found.items.shape, found.calculated) == ((0, 12), 0)
+
+
+def test_few_users_few_items_or_long_lists_are_answered_from_all_scores() -> None:
+    assert pays(1000, 1024, 10)
+    assert not pays(10, 1024, 10)
+    assert not pays(1000, 1000, 10)
+    assert not pays(1000, 1024, 100)
+
+
+def test_a_model_recommends_the_same_by_both_ways(users: Floats, items: Floats, hidden: sp.csr_matrix) -> None:
+    trained = np.arange(USERS) % 9 != 0
+    popularity = np.random.default_rng(5).random(ITEMS).astype(np.float32)
+    tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
+    scorer = Factors(Shared(*tables, trained, popularity), users, items)
+    asked = np.append(np.arange(USERS - 1)[::-1], UNKNOWN).astype(np.int32)
+    for marked in (hidden, None):
+        found = scorer.recommend(asked, 12, marked)
+        slowly = Scorer.recommend(scorer, asked, 12, marked)
+        assert found.items.tolist() == slowly.items.tolist()
+        assert found.scores.tolist() == slowly.scores.tolist()
+        assert found.known.tolist() == slowly.known.tolist()
+        assert found.calculated < 0.5
+        assert slowly.calculated == 1
