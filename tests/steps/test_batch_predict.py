@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from steps.artifacts.candidate import Candidate
 from steps.clients.object_store import Store
+from steps.models import pruning
 from steps.models.factors import Factors
 from steps.models.interactions import Interactions
 from steps.models.scorer import rows_of
@@ -44,6 +47,29 @@ def test_everybody_gets_what_the_model_recommends(
     assert found["items"].to_list() == [checkerboard.items.names(row) for row in expected.items]
     assert np.array(found["scores"].to_list()) == pytest.approx(expected.scores, rel=1e-6)
     assert json.loads(released.models.get("predictions/1/manifest.json"))["users"] == 50
+
+
+@pytest.mark.parametrize("sorted_first", [True, False], ids=["longest first", "all"])
+def test_how_much_was_calculated_is_told(
+    run_step: Run,
+    released: Store,
+    factors: Factors,
+    checkerboard: Interactions,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    sorted_first: bool,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(pruning, "LEAST_USERS", 1 if sorted_first else 51)
+    monkeypatch.setattr(pruning, "FIRST_ITEMS", 4)
+    monkeypatch.setattr(pruning, "FIRST_OF_EACH", 2)
+    assert run_step("batch_predict", "--shards", "3", "--k", "5")[0] == 0
+    told = re.search(r"50 users: ([\d.]+) % of all scores were calculated", caplog.text)
+    assert told
+    assert (float(told[1]) == 100) != sorted_first
+    everybody = np.arange(50, dtype=np.int32)
+    expected = factors.recommend(everybody, 5, rows_of(checkerboard.matrix, everybody))
+    assert np.array(table(released)["scores"].to_list()) == pytest.approx(expected.scores, rel=1e-5)
 
 
 def test_a_shard_written_twice_is_the_same_file(run_step: Run, released: Store) -> None:
