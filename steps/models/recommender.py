@@ -130,6 +130,8 @@ def best(scores: Floats, k: int) -> tuple[Codes, Floats]:
 
     A score of LOWEST marks an item that may not be recommended; what is left of a row is filled with NOBODY.
     """
+    if len(scores) == 1:  # a single request is answered without what many at once are worth
+        return _best_of_row(scores[0], k)
     chosen = scores >= np.maximum(at_least(scores, k), LEAST)[:, None]
     crowded = np.flatnonzero(np.count_nonzero(chosen, axis=1) > CROWD + 2 * k)
     for row in crowded:  # of many ties only the first can be among the best
@@ -168,6 +170,14 @@ def ranked(rows: Places, items: Codes, values: Floats, count: int, k: int) -> tu
         width = order.shape[1]
         found[:, :width] = np.where(there, items[place], NOBODY)
         scores[:, :width] = np.where(there, values[place], LOWEST)
+    return found, scores
+
+
+def _best_of_row(row: Floats, k: int) -> tuple[Codes, Floats]:
+    found, scores = np.full((1, k), NOBODY, np.int32), np.full((1, k), LOWEST, np.float32)
+    places = np.flatnonzero(_first(row, k))
+    order = places[np.argsort(-row[places], kind="stable")]
+    found[0, : len(order)], scores[0, : len(order)] = order, row[order]
     return found, scores
 
 

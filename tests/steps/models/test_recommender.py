@@ -42,12 +42,13 @@ def test_against_a_full_sort_on_random_scores() -> None:
     assert (items == expected).all()
 
 
+@pytest.mark.parametrize("rows", [1, 40])
 @pytest.mark.parametrize("columns", [30, 200, 5000])
 @pytest.mark.parametrize("k", [1, 10, 150])
 @pytest.mark.parametrize("kind", ["all different", "many ties", "nearly all the same", "half hidden", "two left"])
-def test_whatever_the_scores_are_it_is_a_full_sort(kind: str, k: int, columns: int) -> None:
+def test_whatever_the_scores_are_it_is_a_full_sort(kind: str, k: int, columns: int, rows: int) -> None:
     random = np.random.default_rng(1)
-    scores = random.normal(size=(40, columns)).astype(np.float32)
+    scores = random.normal(size=(rows, columns)).astype(np.float32)
     if kind == "many ties":
         scores = np.round(scores)
     if kind == "nearly all the same":
