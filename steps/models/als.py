@@ -13,7 +13,7 @@ from steps.models.blas import one_thread, processors
 from steps.models.factor_model import FactorModel
 from steps.models.factors import Factors, FoldIn
 from steps.models.interactions import DAY, Interactions
-from steps.models.least_squares import Sides
+from steps.models.least_squares import ROWS_AT_ONCE, Sides, stretches
 from steps.models.recommender import Floats, Report
 from steps.models.scorer_model import shared
 from steps.runtime.errors import CheckFailedError, UsageError
@@ -128,5 +128,8 @@ def decay(interactions: Interactions, half_life: float) -> Any:
 def first_vectors(shape: tuple[int, int], factors: int, seed: int) -> tuple[Floats, Floats]:
     random = np.random.default_rng(seed)
     scale = START / np.sqrt(factors)
-    users, items = ((random.standard_normal((count, factors)) * scale).astype(np.float32) for count in shape)
+    users, items = (np.empty((count, factors), np.float32) for count in shape)
+    for vectors in (users, items):
+        for rows in stretches(len(vectors), ROWS_AT_ONCE):  # drawn in double precision: not all at once
+            vectors[rows] = random.standard_normal(vectors[rows].shape) * scale
     return users, items

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from steps.models import families, least_squares
+from steps.models import als, families, least_squares
 from steps.models.als import ALS, DAY, ALSSettings, confidence, first_vectors
 from steps.models.factors import FoldIn
 from steps.models.ids import IdTable
@@ -165,6 +165,13 @@ def test_the_sides_come_back_in_the_order_they_came_in(pairs: sp.csr_matrix) -> 
     ordered = pairs.toarray()[sides.user_order][:, sides.item_order]
     assert np.array_equal(sides.weights.toarray(), ordered)
     assert np.array_equal(sides.transposed.toarray(), ordered.T)
+
+
+def test_the_first_vectors_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = first_vectors((50, 20), 3, seed=1)
+    monkeypatch.setattr(als, "ROWS_AT_ONCE", 7)
+    assert [array.tobytes() for array in first_vectors((50, 20), 3, seed=1)] == [array.tobytes() for array in at_once]
+    assert np.std(at_once[0]) == pytest.approx(0.1 / np.sqrt(3), rel=0.2)
 
 
 def test_blocks_hold_every_row_once_and_stay_small() -> None:
