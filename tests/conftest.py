@@ -36,6 +36,17 @@ def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def processor_seconds() -> Callable[[], float]:
+    """What the programs that have ended here took of a processor: however long they had to wait for one."""
+
+    def spent() -> float:
+        times = os.times()
+        return times.children_user + times.children_system
+
+    return spent
+
+
+@pytest.fixture
 def folder_store(tmp_path: Path) -> Store:
     """A store in a folder of the test's own."""
     root = tmp_path / "store"

@@ -88,12 +88,12 @@ def deploy(folder, *words, **environment):
     )  # fmt: skip
 
 
-def test_help_teaches_and_is_fast(tmp_path):
+def test_help_teaches_and_is_fast(tmp_path, processor_seconds):
     seconds = []
     for _ in range(3):
-        began = time.perf_counter()
+        began = processor_seconds()
         answer = deploy(tmp_path, "--help")
-        seconds.append(time.perf_counter() - began)
+        seconds.append(processor_seconds() - began)
     assert answer.returncode == 0
     for word in ("retrain-nightly", "backfill", "--suspend", "SCHEDULE_TIMEZONE", "--on local"):
         assert word in answer.stdout
