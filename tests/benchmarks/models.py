@@ -148,9 +148,9 @@ def run(bench: Bench) -> None:
     rows = measured(bench, bench.train(snapshot, "ours", models, flags.trials), data, held)
     bench.step("evaluate", "--snapshot", snapshot, "--seed", flags.seed, run="ours")
     if flags.implicit_trials != "0":
-        for trials, note in (("1", ", as it comes"), (flags.implicit_trials, f", {flags.implicit_trials} trials")):
+        for trials in dict.fromkeys(["1", flags.implicit_trials]):
             made = bench.train(snapshot, f"{COMPARED}-{trials}", [COMPARED], trials)
-            rows += measured(bench, made, data, held, note)
+            rows += measured(bench, made, data, held, ", as it comes" if trials == "1" else f", {trials} trials")
     counts = f"{len(data):,} purchases of {len(data.items):,} items by {len(data.users):,} users"
     split = data.manifest["split"]["rule"]
     print(f"{flags.source}: {counts}; split {split}, {len(held.users):,} users asked, trials {flags.trials}\n")
