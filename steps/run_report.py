@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 
 from steps.artifacts import names, records, release, verdict
 from steps.artifacts.release import Release
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Bucket, open_store
+from steps.runtime.errors import TryAgainError
 from steps.runtime.program import Parser, Step, main
 
 log = logging.getLogger(__name__)
+
+PATIENCE, PAUSE = 60.0, 2.0
+"""Seconds that the store may be away, and between two looks whether it is back."""
 
 
 def parser() -> Parser:
@@ -29,9 +35,30 @@ def parser() -> Parser:
 
 
 def run(step: Step) -> None:
-    flags, models = step.flags, open_store(step.settings).models
     run_name = names.require_run(step.settings.run)
-    failures = read_failures(flags.failures)
+    failures = read_failures(step.flags.failures)
+    address = patiently(lambda: leave(step, run_name, failures))
+    for one in failures:
+        log.warning("%s", sentence(one))
+    step.output("report", address)
+
+
+def patiently(act: Callable[[], str]) -> str:
+    """Waits for a store that is away: an exit handler of a workflow that was stopped is not tried a second time."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return act()
+        except TryAgainError as error:
+            if time.monotonic() >= until:
+                raise
+            log.warning("%s; trying again", error)
+            time.sleep(PAUSE)
+
+
+def leave(step: Step, run_name: str, failures: list[object]) -> str:
+    """Writes the report; where it is now."""
+    flags, models = step.flags, open_store(step.settings).models
     judged = verdict.find(models, run_name)
     live = release.live(models)
     released = live if live and live.run == run_name else None
@@ -48,9 +75,7 @@ def run(step: Step) -> None:
     }
     models.put(names.run_report(run_name), records.encode(report))
     log.info("run %s: %s%s", run_name, report["status"], f"; {report['note']}" if report["note"] else "")
-    for one in failures:
-        log.warning("%s", sentence(one))
-    step.output("report", models.address(names.run_report(run_name)))
+    return models.address(names.run_report(run_name))
 
 
 def note(models: Bucket, status: str, judged: Verdict | None, released: Release | None) -> str:

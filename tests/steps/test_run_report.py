@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 
 from steps.artifacts.verdict import Verdict
-from steps.clients.object_store import Store
+from steps.clients.object_store import Store, open_store
 from steps.run_report import read_failures, sentence
+from steps.runtime.errors import TryAgainError
+from steps.runtime.settings import Settings
 
 Run = Callable[..., tuple[int, dict[str, str]]]
 
@@ -47,6 +49,42 @@ def test_a_promoted_model_that_was_not_released_is_said(
     assert told("released", "Succeeded") == ""
     assert told("later", "Succeeded") == ""
     assert told("refused", "Succeeded") == ""
+
+
+@pytest.fixture
+def away(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """`away(2)`: a store that answers from the third time on that it is opened."""
+
+    def begin(times: int) -> None:
+        left = [times]
+
+        def opened(settings: Settings) -> Store:
+            left[0] -= 1
+            if left[0] >= 0:
+                raise TryAgainError("the store does not answer")
+            return open_store(settings)
+
+        monkeypatch.setattr("steps.run_report.open_store", opened)
+        monkeypatch.setattr("steps.run_report.PAUSE", 0.0)
+
+    return begin
+
+
+def test_a_store_that_is_away_is_waited_for(
+    run_step: Run, folder_store: Store, away: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    away(2)
+    assert run_step("run_report", "--status", "Failed", RUN="run-1")[0] == 0
+    assert json.loads(folder_store.models.get("runs/run-1.json"))["status"] == "Failed"
+    assert capsys.readouterr().err.count("the store does not answer; trying again") == 2
+
+
+def test_a_store_that_stays_away_is_exit_75(
+    run_step: Run, away: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away(1_000_000)
+    monkeypatch.setattr("steps.run_report.PATIENCE", 0.2)
+    assert run_step("run_report", "--status", "Failed", RUN="run-1")[0] == 75
 
 
 @pytest.mark.parametrize(

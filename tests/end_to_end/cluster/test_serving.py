@@ -31,9 +31,9 @@ def evicted(shop: World) -> str:
         [scratch] = [volume for volume in train["volumes"] if volume["name"] == "scratch"]
         scratch["emptyDir"]["sizeLimit"] = "10Ki"
         train["retryStrategy"]["limit"] = "0"
-        train["container"]["resources"]["limits"]["cpu"] = "100m"
+        train["container"]["resources"]["limits"]["cpu"] = "40m"
         train["container"]["resources"]["requests"]["cpu"] = "10m"
-        # TensorFlow takes a minute to load with so little.
+        # TensorFlow takes minutes to load with so little.
         train["container"].setdefault("env", []).append({"name": "SAVED_MODEL", "value": "true"})
 
     shop.template("retrain", tight)
