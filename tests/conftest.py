@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,14 +38,26 @@ def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def processor_seconds() -> Callable[[], float]:
-    """What the programs that have ended here took of a processor: however long they had to wait for one."""
+def times_bare_python() -> Callable[[Callable[[], object]], float]:
+    """How often the processor time of a bare Python with argparse and logging a program takes.
 
-    def spent() -> float:
-        times = os.times()
-        return times.children_user + times.children_system
+    Neither a slow processor nor one that others use as well changes that by much.
+    """
 
-    return spent
+    def seconds(run: Callable[[], object]) -> float:
+        before = os.times()
+        run()
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    def bare() -> None:
+        subprocess.run([sys.executable, "-c", "import argparse, dataclasses, json, logging, pathlib"], check=True)
+
+    def times(run: Callable[[], object]) -> float:
+        pairs = [(seconds(run), seconds(bare)) for _ in range(3)]
+        return min(mine for mine, _ in pairs) / min(reference for _, reference in pairs)
+
+    return times
 
 
 @pytest.fixture

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from steps.runtime.errors import CheckFailedError, TryAgainError, UsageError
+
+if TYPE_CHECKING:
+    import requests
 
 AVAILABLE = "AVAILABLE"
 ABSENT = "ABSENT"
@@ -18,11 +19,15 @@ class ServingClient:
     """One model of one server, such as a slot."""
 
     def __init__(self, address: str, model: str) -> None:
+        import requests
+
         self.url = f"{address.rstrip('/')}/v1/models/{model}"
         self.session = requests.Session()
 
     def state(self, version: int) -> str:
         """`AVAILABLE` once the version answers requests, else what the server says of it, with the reason it gives."""
+        import requests
+
         try:
             answer = self.session.get(f"{self.url}/versions/{version}", timeout=(CONNECT_SECONDS, READ_SECONDS))
         except requests.RequestException:
@@ -37,6 +42,8 @@ class ServingClient:
 
     def call(self, version: int | None, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
         """The outputs of a signature by name, in the columnar form of the API."""
+        import requests
+
         url = f"{self.url}/versions/{version}:predict" if version else f"{self.url}:predict"
         body = {"signature_name": signature, "inputs": inputs}
         try:

@@ -88,16 +88,12 @@ def deploy(folder, *words, **environment):
     )  # fmt: skip
 
 
-def test_help_teaches_and_is_fast(tmp_path, processor_seconds):
-    seconds = []
-    for _ in range(3):
-        began = processor_seconds()
-        answer = deploy(tmp_path, "--help")
-        seconds.append(processor_seconds() - began)
+def test_help_teaches_and_is_fast(tmp_path, times_bare_python):
+    answer = deploy(tmp_path, "--help")
     assert answer.returncode == 0
     for word in ("retrain-nightly", "backfill", "--suspend", "SCHEDULE_TIMEZONE", "--on local"):
         assert word in answer.stdout
-    assert min(seconds) < 0.5
+    assert times_bare_python(lambda: deploy(tmp_path, "--help")) < 4
 
 
 def test_yaml_has_the_templates_first_and_then_the_schedules(tmp_path):
