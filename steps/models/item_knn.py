@@ -12,12 +12,13 @@ import scipy.sparse as sp
 
 from steps.models.interactions import Interactions
 from steps.models.item_to_item import ItemToItem
-from steps.models.recommender import Floats, Report
+from steps.models.recommender import Floats, Places, Report
 from steps.models.scorer_model import ScorerModel, shared
 from steps.runtime.errors import UsageError
 
 WEIGHTINGS = ("cosine", "tfidf", "bm25")
-ITEMS_AT_ONCE = 1024
+PAIRS_AT_ONCE = 1 << 20
+"""So many pairs of items are compared together, about; the most popular item alone may make more."""
 BM25_K1, BM25_B = 1.2, 0.75
 
 
@@ -81,10 +82,8 @@ def nearest(matrix: sp.csr_matrix, count: int, shrink: float, report: Report) ->
     norms = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0), np.float64)).ravel()
     transposed = sp.csr_matrix(matrix.T)
     parts = []
-    for start in range(0, items, ITEMS_AT_ONCE):
-        block = np.arange(start, min(start + ITEMS_AT_ONCE, items))
+    for block in blocks(matrix):
         together = sp.csr_matrix(transposed[block] @ matrix)
-        together.sort_indices()
         rows = np.repeat(block, np.diff(together.indptr))
         near = together.data / (norms[rows] * norms[together.indices] + shrink)
         near[rows == together.indices] = 0
@@ -94,13 +93,31 @@ def nearest(matrix: sp.csr_matrix, count: int, shrink: float, report: Report) ->
     return sp.csr_matrix(sp.vstack(parts, format="csr").T)
 
 
+def blocks(matrix: sp.csr_matrix) -> list[Places]:
+    """The items in turn, as many at once as have about so many pairs with others; of popular ones that is a few."""
+    users, items = matrix.shape
+    lengths = np.diff(matrix.indptr)
+    met = np.bincount(matrix.indices, lengths[np.repeat(np.arange(users), lengths)], items)
+    number = np.cumsum(np.minimum(met, items)) // PAIRS_AT_ONCE
+    return np.split(np.arange(items), np.flatnonzero(np.diff(number)) + 1)
+
+
 def largest(
     values: Floats, columns: npt.NDArray[np.int32], starts: npt.NDArray[np.int32], count: int, width: int
 ) -> sp.csr_matrix:
     """The matrix with only the `count` largest positive values of each row; of equals those of the lower columns."""
-    rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    order = np.lexsort((-values, rows))
-    place = np.arange(len(order)) - np.repeat(starts[:-1], np.diff(starts))
-    kept = np.sort(order[(place < count) & (values[order] > 0)])
-    shape = (len(starts) - 1, width)
-    return sp.csr_matrix((values[kept], (rows[kept], columns[kept])), shape)
+    kept = values > 0
+    for row in np.flatnonzero(np.diff(starts) > count):
+        part = slice(starts[row], starts[row + 1])
+        kept[part] &= first(values[part], columns[part], count)
+    left = np.concatenate([[0], np.cumsum(kept)])[starts]
+    return sp.csr_matrix((values[kept], columns[kept], left), (len(starts) - 1, width))
+
+
+def first(values: Floats, columns: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.bool_]:
+    """Which of one row are the `count` largest: to sort all of a row takes many times longer than to part it."""
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    chosen = values > least
+    ties = np.flatnonzero(values == least)
+    chosen[ties[np.argsort(columns[ties])[: count - np.count_nonzero(chosen)]]] = True
+    return np.asarray(chosen)

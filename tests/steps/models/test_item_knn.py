@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from steps.models import families
 from steps.models.ids import IdTable
 from steps.models.interactions import Interactions
-from steps.models.item_knn import ItemKNN, ItemKNNSettings, largest, nearest, weighted
+from steps.models.item_knn import ItemKNN, ItemKNNSettings, blocks, largest, nearest, weighted
 from steps.runtime.errors import UsageError
 
 BOUGHT = (np.random.default_rng(0).random((60, 25)) < 0.3).astype(np.float32)
@@ -20,7 +20,7 @@ def silent(done: int, planned: int) -> None:
 
 
 def test_nearness_is_the_shrunk_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("steps.models.item_knn.ITEMS_AT_ONCE", 7)
+    monkeypatch.setattr("steps.models.item_knn.PAIRS_AT_ONCE", 7)
     found = nearest(sp.csr_matrix(BOUGHT), 25, 4.0, silent).toarray()
     norms = np.sqrt(BOUGHT.sum(0))
     expected = BOUGHT.T @ BOUGHT / (np.outer(norms, norms) + 4.0)
@@ -40,6 +40,38 @@ def test_only_the_nearest_are_kept() -> None:
 def test_of_equals_the_lower_codes_are_kept() -> None:
     kept = largest(np.ones(4, np.float32), np.array([1, 3, 5, 7], np.int32), np.array([0, 4], np.int32), 2, 9)
     assert kept.indices.tolist() == [1, 3]
+
+
+def test_of_equals_the_lower_codes_are_kept_in_whatever_order_they_come() -> None:
+    values, columns = np.array([2, 1, 1, 3, 1, 0], np.float32), np.array([9, 7, 2, 8, 5, 1], np.int32)
+    kept = largest(values, columns, np.array([0, 0, 6], np.int32), 4, 10)
+    assert kept.toarray()[1].tolist() == [0, 0, 1, 0, 0, 1, 0, 0, 3, 2]
+    assert kept[[0]].nnz == 0
+
+
+@pytest.mark.parametrize("at_once", [1, 300, 1 << 20])
+@pytest.mark.parametrize("weighting", ["cosine", "tfidf"])
+def test_the_nearest_are_the_first_of_a_sorted_list(
+    monkeypatch: pytest.MonkeyPatch, weighting: str, at_once: int
+) -> None:
+    """Of few purchases, so that many items are as near as others: which of them are kept must not be left to chance."""
+    monkeypatch.setattr("steps.models.item_knn.PAIRS_AT_ONCE", at_once)
+    bought = sp.csr_matrix((np.random.default_rng(5).random((30, 80)) < 0.06).astype(np.float32))
+    matrix = weighted(bought, weighting)
+    everything = nearest(matrix, 80, 2.0, silent).toarray()
+    found = nearest(matrix, 5, 2.0, silent)
+    for item in range(80):
+        near = everything[:, item]
+        expected = [other for other in np.lexsort((np.arange(80), -near))[:5] if near[other] > 0]
+        assert found[:, [item]].nonzero()[0].tolist() == sorted(expected)
+    assert found.has_sorted_indices
+
+
+def test_items_are_taken_in_turn_and_popular_ones_few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("steps.models.item_knn.PAIRS_AT_ONCE", 8)
+    everybody = np.array([[1, 1, 1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0]], np.float32)
+    found = blocks(sp.csr_matrix(everybody))
+    assert [block.tolist() for block in found] == [[0, 1], [2, 3, 4, 5, 6, 7]]
 
 
 def test_who_buys_everything_says_less() -> None:
