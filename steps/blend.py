@@ -1,4 +1,4 @@
-"""Combines a run's best models into one, where together they were better than each alone; else leaves nothing."""
+"""Combines a run's best models into one, where together they are surely better than alone; else leaves nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run(step: Step) -> None:
 
 
 def blend(step: Step, store: Store, metric: str, k: int, seed: int) -> candidate.Candidate | None:
-    """The blend's candidate; None where one model alone does as well."""
+    """The blend's candidate; None where one model alone may do as well."""
     from steps.artifacts import dataset, making
     from steps.models.blend import choose
 
@@ -77,10 +77,13 @@ def blend(step: Step, store: Store, metric: str, k: int, seed: int) -> candidate
             if one.users.tolist() != held.users.tolist():
                 raise UsageError(f"{members[name].path} was trained with another seed than {seed}")
         chosen = choose(lists, held, metric, k)
-        about = " + ".join(f"{weight:.2f} {name}" for name, weight in chosen.weights.items())
-        log.info("validation: %s reaches %s@%d %.4f, the best alone %.4f", about, metric, k, chosen.value, chosen.alone)
+        reached = f"{metric}@{k} {chosen.value:.4f}"
         if len(chosen.weights) < 2:
+            (name,) = chosen.weights
+            log.info("no blend: on the validation split none is ahead of %s alone (%s) beyond chance", name, reached)
             return None
+        about = " + ".join(f"{weight:.2f} {name}" for name, weight in chosen.weights.items())
+        log.info("validation: %s reaches %s, the best alone %.4f", about, reached, chosen.alone)
         return write(
             step, store, data, {name: members[name] for name in chosen.weights}, chosen, started, Path(scratch)
         )

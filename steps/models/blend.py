@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from steps.models import metrics, scorers
 from steps.models.evaluation import HeldOut
 from steps.models.ids import Codes
+from steps.models.metrics import Values
 from steps.models.recommender import NOBODY, Floats, best
 from steps.models.scorer import LEAST_SPREAD, Scorer, Shared, load_array, save_arrays
 
@@ -131,7 +132,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The best blend, and what it and the best model alone reach on the validation split."""
+    """The best blend, or the best model alone where none is surely better, and what both reach by validation."""
 
     weights: Mapping[str, float]
     value: float
@@ -139,21 +140,30 @@ class Chosen:
 
 
 def choose(lists: Mapping[str, Lists], held: HeldOut, metric: str, k: int) -> Chosen:
-    """The best single model, pair or three by the validation split; a blend must beat every model alone."""
+    """The best pair or three by the validation split, or the best model alone.
+
+    A mix must be ahead of the best alone by more than the standard error: of many one always seems better.
+    """
     singles = [{name: 1.0} for name in sorted(lists)]
     alone = dict(zip(sorted(lists), _values(lists, held, singles, metric, k), strict=True))
-    able = sorted(alone, key=lambda name: (-alone[name], name))[:CONSIDERED]
-    top: Mapping[str, float] = {able[0]: 1.0}
-    value = alone[able[0]]
-    for tried in (list(_pairs(able)), None):
-        wanted = list(_with_another(top, able)) if tried is None else tried
-        if not wanted or (tried is None and len(top) == 1):
-            break
-        values = _values(lists, held, wanted, metric, k)
-        place = int(np.argmax(values))
-        if values[place] > value:
-            top, value = wanted[place], values[place]
-    return Chosen(top, value, alone[able[0]])
+    able = sorted(alone, key=lambda name: (-alone[name].mean(), name))[:CONSIDERED]
+    bar = alone[able[0]]
+
+    def improved(chosen: Chosen, mixes: Sequence[Mapping[str, float]]) -> Chosen:
+        if not mixes:
+            return chosen
+        values = _values(lists, held, mixes, metric, k)
+        ahead = values - bar
+        surely = ahead.mean(axis=1) > metrics.standard_error(ahead)
+        reached = np.where(surely, values.mean(axis=1), -np.inf)
+        place = int(np.argmax(reached))
+        if reached[place] <= chosen.value:
+            return chosen
+        return Chosen(mixes[place], float(reached[place]), chosen.alone)
+
+    chosen = Chosen({able[0]: 1.0}, float(bar.mean()), float(bar.mean()))
+    chosen = improved(chosen, list(_pairs(able)))
+    return improved(chosen, list(_with_another(chosen.weights, able))) if len(chosen.weights) > 1 else chosen
 
 
 def _pairs(names: Sequence[str]) -> Iterator[dict[str, float]]:
@@ -170,9 +180,9 @@ def _with_another(pair: Mapping[str, float], names: Sequence[str]) -> Iterator[d
 
 def _values(
     lists: Mapping[str, Lists], held: HeldOut, tried: Sequence[Mapping[str, float]], metric: str, k: int
-) -> list[float]:
-    """What each of some weightings reaches."""
-    totals = np.zeros(len(tried))
+) -> Values:
+    """What each of some weightings reaches, a row each, for each user."""
+    values = np.zeros((len(tried), len(held.users)))
     for rows in _blocks(len(held.users)):
         columns, said = _side_by_side(lists, rows)
         relevant = held.relevant[rows]
@@ -181,8 +191,8 @@ def _values(
             found, _ = best(together, k)
             shown = np.where(found == NOBODY, NOBODY, columns[np.maximum(found, 0)])
             hits = metrics.hits_of(shown.astype(np.int32), held.bought[rows])
-            totals[place] += metrics.PER_USER[metric](hits, relevant).sum()
-    return [float(total) for total in totals / max(len(held.users), 1)]
+            values[place, rows] = metrics.PER_USER[metric](hits, relevant)
+    return values
 
 
 def _side_by_side(lists: Mapping[str, Lists], rows: slice) -> tuple[Codes, dict[str, Floats]]:

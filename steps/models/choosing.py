@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-import numpy as np
-
-from steps.models import evaluation, events
+from steps.models import evaluation, events, metrics
 from steps.models.evaluation import HeldOut
 from steps.models.interactions import Interactions
 from steps.models.metrics import Values
@@ -203,7 +201,7 @@ def attempt(
         values = validation.values(scorer)
         value = float(values.mean())
         if bar is not None:
-            error = float(np.std(values - bar) / np.sqrt(len(bar)))
+            error = float(metrics.standard_error(values - bar))
         if steps:
             steps[str(passes)] = value
     except PrunedError:

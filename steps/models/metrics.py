@@ -110,6 +110,11 @@ def interval(values: Values) -> tuple[float, float]:
     return max(mean - margin, 0.0), min(mean + margin, 1.0)
 
 
+def standard_error(difference: Values) -> Values:
+    """Of the mean of one difference a user, in the last axis: what chance does to it."""
+    return np.asarray(np.std(difference, axis=-1) / math.sqrt(difference.shape[-1]))
+
+
 def exposure(shown: Codes, buyers: Counts, shares: Sequence[float]) -> list[float]:
     """What share of the places goes to the most bought so many of all items: `shares` ascend, 0.1 is a tenth of them.
 

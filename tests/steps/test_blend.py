@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,11 +48,19 @@ def test_the_blend_is_a_candidate_like_any_other(
 
 
 def test_where_one_model_alone_is_best_there_is_no_blend(
-    run_step: Run, trained: str, folder_store: Store, monkeypatch: pytest.MonkeyPatch
+    run_step: Run,
+    trained: str,
+    folder_store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("steps.models.blend.choose", lambda *arguments: Chosen({"ease": 1.0}, 0.2, 0.2))
     assert run_step("blend", "--snapshot", trained, RUN="run-1") == (0, {"candidate": ""})
+    assert "none is ahead of ease alone (ndcg@10 0.2000) beyond chance" in caplog.text
     assert candidate.find(folder_store.models, "candidates/run-1/blend") is None
+    code, outputs = run_step("evaluate", "--snapshot", trained, RUN="run-1")
+    assert code == 0
+    assert set(json.loads(outputs["metrics"])) == {"popularity", "item_knn", "ease"}
 
 
 def test_what_was_not_asked_for_is_not_made(run_step: Run, trained: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 from steps.models import evaluation
-from steps.models.blend import Blend, Lists, choose, standard
+from steps.models.blend import SHARES, Blend, Lists, choose, standard
 from steps.models.evaluation import HeldOut
 from steps.models.factors import Factors
 from steps.models.ids import IdTable
@@ -83,6 +83,31 @@ def test_what_nobody_improves_stays_alone(shared: Shared, held: HeldOut) -> None
     lists = {"knows": Lists.of(table(shared, knows), held), "noise": Lists.of(table(shared, noise), held)}
     chosen = choose(lists, held, "ndcg", 10)
     assert (dict(chosen.weights), chosen.value) == ({"knows": 1.0}, chosen.alone)
+
+
+@pytest.mark.parametrize(("helped", "hurt", "blended"), [(6, 0, True), (6, 4, False)])
+def test_a_mix_that_is_ahead_by_chance_is_not_taken(
+    shared: Shared, held: HeldOut, helped: int, hurt: int, blended: bool
+) -> None:
+    """Both mixes are ahead in the mean: one because it is right of some more, one because it is so of more than not."""
+    knows = np.zeros((USERS, ITEMS))
+    knows[held.users] = held.bought.toarray()
+    first, second = knows.copy(), np.zeros_like(knows)
+    some, others = held.users[:helped], held.users[helped : helped + hurt]
+    first[some] = 0
+    second[some] = knows[some]
+    # What stands out of the first model's scores was bought before: beside it the others hardly differ.
+    first[others, [held.before[[row]].indices[0] for row in range(helped, helped + hurt)]] = 1000
+    second[others] = 1 - knows[others]
+    models = {"first": table(shared, first), "second": table(shared, second)}
+    chosen = choose({name: Lists.of(one, held) for name, one in models.items()}, held, "ndcg", 10)
+    assert (len(chosen.weights) > 1) == blended
+    assert (chosen.value > chosen.alone) == blended
+    reached = [
+        evaluation.measure(Blend(shared, models, {"first": 1 - share, "second": share}), held, 10).mean("ndcg", 10)
+        for share in SHARES
+    ]
+    assert max(reached) > chosen.alone
 
 
 def test_lists_leave_out_what_was_bought_and_survive_the_store(shared: Shared, held: HeldOut, tmp_path: Path) -> None:
