@@ -52,7 +52,7 @@ def run(step: Step) -> None:
     families.check_settings(names, flags.set)
     read_rules(flags.metric or "ndcg@10", flags.tolerance or "0.01", flags.min_metric)
     whole_number("--seed", flags.seed or "7")
-    whole_number("--trials", flags.trials or "1", low=1)
+    whole_number("--trials", flags.trials or "1", low=0)
     number("--budget", flags.budget or "0", 0, 1e9)
     again = yes_or_no("--again", flags.again or "false")
     together = shared_out(names, flags.distributed, flags.workers, flags.budget)

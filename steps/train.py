@@ -69,7 +69,10 @@ def parser() -> Parser:
     flags.add_argument("--set", default="", metavar="MODEL.NAME=VALUE,…", help="settings, such as als.factors=64")
     flags.add_argument("--seed", default="7", help="the same seed gives the same model (default: %(default)s)")
     flags.add_argument(
-        "--trials", default="1", help="how many settings are tried on the validation split (default: %(default)s)"
+        "--trials",
+        default="1",
+        help="how many settings are tried on the validation split; 0 takes those that are given, and asks it nothing "
+        "(default: %(default)s)",
     )
     flags.add_argument("--budget", default="", metavar="SECONDS", help="begin no trial after so long (default: any)")
     flags.add_argument("--metric", default="ndcg@10", help="by what settings are chosen (default: %(default)s)")
@@ -101,7 +104,7 @@ def read_flags(step: Step) -> Wanted:
         list(families.settings_of("popularity", flags.set)),
         whole_number("--seed", flags.seed or "7"),
         *parse_metric(flags.metric or "ndcg@10"),
-        whole_number("--trials", flags.trials or "1", low=1, high=MOST_TRIALS),
+        whole_number("--trials", flags.trials or "1", low=0, high=MOST_TRIALS),
         number("--budget", flags.budget or "0", 0, 1e9),
         Team.from_environment(os.environ),
     )
@@ -135,7 +138,8 @@ def train(step: Step, wanted: Wanted) -> candidate.Candidate:
         # The test split stays unseen: evaluate judges by it, the others are there to learn from.
         if data.bought(Split.TRAIN, Split.VALIDATION).nnz == 0:
             raise BadDataError(f"snapshot {data.id} has no purchases to train on")
-        validation = making.validation(data, wanted.metric, wanted.k, wanted.seed)
+        # Where nothing is to be chosen, nothing has to be fitted but the model itself.
+        validation = making.validation(data, wanted.metric, wanted.k, wanted.seed) if wanted.trials else None
         popular = wanted.popularity, wanted.given_popularity
         with_strangers = making.for_strangers(data, *popular, validation, wanted.seed)
         validation = making.asking(validation, with_strangers)

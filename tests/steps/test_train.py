@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ import pytest
 from steps.artifacts import candidate, dataset
 from steps.artifacts.dataset import Split
 from steps.clients.object_store import Store
+from steps.models.als import ALS, ALSSettings
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN
 
@@ -100,7 +102,7 @@ def test_a_candidate_never_changes(run_step: Run, snapshot: str) -> None:
         (("--model", "svd"), {"RUN": "run-1"}),
         (("--model", "als", "--set", "als.factors=x"), {"RUN": "run-1"}),
         (("--model", "als", "--seed", "-1"), {"RUN": "run-1"}),
-        (("--model", "als", "--trials", "0"), {"RUN": "run-1"}),
+        (("--model", "als", "--trials", "-1"), {"RUN": "run-1"}),
         (("--model", "als", "--budget", "soon"), {"RUN": "run-1"}),
         (("--model", "als", "--metric", "auc"), {"RUN": "run-1"}),
         (("--model", "blend"), {"RUN": "run-1"}),
@@ -125,6 +127,24 @@ def test_the_stranger_of_the_health_check_is_nobodys_id(run_step: Run, snapshot:
     made = candidate.read(folder_store.models, "candidates/run-1/popularity")
     folder = folder_store.models.address(f"{made.path}/factors")
     assert Factors.load(Path(folder))[0].users.code(made.answers[-1].user) == UNKNOWN
+
+
+def test_without_a_trial_the_settings_are_as_given_and_one_model_is_fitted(
+    run_step: Run, snapshot: str, folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, learn = [], ALS.learn
+
+    def told(model: ALS, *given: Any) -> Factors:
+        fitted.append(model.settings)
+        return learn(model, *given)
+
+    monkeypatch.setattr(ALS, "learn", told)
+    flags = ("--snapshot", snapshot, "--model", "als", "--set", "als.factors=4", "--trials", "0")
+    assert run_step("train", *flags, RUN="run-1")[0] == 0
+    assert fitted == [ALSSettings(factors=4)]
+    made = candidate.read(folder_store.models, "candidates/run-1/als")
+    assert (made.search, made.part("validation")) == ([], {})
+    assert not [name for name in made.metrics if name.startswith("validation")]
 
 
 def test_settings_are_chosen_on_the_validation_split_and_the_trials_are_told(
