@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import hm_growth
 import hm_stages
+from hm_ours import Ours
 from hm_stages import Cost, Stage
 
 HERE = Path(__file__).parent
-RUN = "hm"
 K = 12
 CHECKED = 1000
 """Users whose recommendations are compared with a plain calculation."""
-JUDGED = "2000"
-"""Users by whom evaluate judges, which it has to do before anything is released; it is not counted."""
 GIB = 1 << 30
 
 
@@ -39,6 +38,8 @@ examples:
   python tests/benchmarks/hm.py                                    a hundredth of the competition, the three ways
   python tests/benchmarks/hm.py --scale 0.1 --folder hm-0.1        a tenth; the files stay in hm-0.1 for the next time
   python tests/benchmarks/hm.py --scale 1 --folder hm --ways ours  all of it, ours alone; 3 GB of files, 8 GB of disk
+  python tests/benchmarks/hm.py --scale 0.1 --pairs 5              fit and top 12 of ours and of implicit, turn by turn
+  python tests/benchmarks/hm.py --grow --plot growth.svg           seconds and memory by rows, users, items, factors, k
 
 The files are made up, of the competition's shape. Each stage is a process of its own: seconds by the clock, seconds of
 processors, and the most memory are its own. Where the example would take an hour, it does a part, and the table
@@ -53,6 +54,9 @@ What ours wrote is compared with a plain calculation in float64 for 1,000 custom
     flags.add_argument("--folder", type=Path, help="keep the files there, or use them again (default: kept nowhere)")
     flags.add_argument("--split", default="time:0.001", help="what ours holds out of the fit (default: %(default)s)")
     flags.add_argument("--shards", default="4", help="of ours' batch_predict (default: %(default)s)")
+    flags.add_argument("--pairs", type=int, metavar="TURNS", help="ours and implicit in so many turns, and no ways")
+    flags.add_argument("--grow", action="store_true", help="how ours grows with rows, users, items …, and no ways")
+    flags.add_argument("--plot", type=Path, metavar="FILE.svg", help="what --grow found, as a picture")
     return flags
 
 
@@ -64,28 +68,21 @@ class Bench:
     folder: Path
     work: Path
 
-    def step(self, program: str, *flags: str, counted: bool = True) -> Stage:
-        outputs = ("--outputs", str(self.work / "outputs"))
-        environment = {"STORE": self.store, "RUN": RUN, "SLOTS": "", "SAVED_MODEL": "false", "STORE_PREFIX": ""}
-        return Stage(program, python("-m", f"steps.{program}", *flags, *outputs), environment, counted)
+    def data(self) -> None:
+        """Makes the files, unless they are there."""
+        sizes = ("--scale", str(self.flags.scale), "--seed", str(self.flags.seed))
+        hm_stages.run(Stage("data", python("hm_data.py", *sizes, "--folder", str(self.folder)), counted=False))
 
-    def way(self, name: str) -> Stage:
+    def stage(self, way: str, name: str) -> Cost:
         """A stage of `hm_ways.py`."""
         places = ("--folder", str(self.folder), "--work", str(self.work))
         model = ("--factors", str(self.flags.factors), "--iterations", str(self.flags.iterations))
-        return Stage(name.partition("_")[2], python(str(HERE / "hm_ways.py"), name, *places, *model))
+        return hm_stages.run(Stage(name, python("hm_ways.py", f"{way}_{name}", *places, *model)))
 
     @property
-    def store(self) -> str:
-        return f"file:{self.work.resolve() / 'store'}"
-
-    def output(self, name: str) -> str:
-        """What the last step left under that name."""
-        return (self.work / "outputs" / name).read_text()
-
-    def object(self, key: str) -> dict[str, object]:
-        """A JSON object of the models' bucket, which this process reads by itself, to stay small."""
-        return dict(json.loads((self.work / "store" / "models" / "recommender" / key).read_text()))
+    def ours(self) -> Ours:
+        flags = self.flags
+        return Ours(self.folder, self.work, flags.factors, flags.iterations, flags.split, flags.seed)
 
 
 @dataclass(frozen=True)
@@ -113,46 +110,28 @@ class Way:
         return max(cost.memory for cost in self.counted)
 
 
-def python(*arguments: str) -> list[str]:
-    return [sys.executable, *arguments]
+def python(program: str, *flags: str) -> list[str]:
+    """A module beside this one as a process of its own."""
+    return [sys.executable, str(HERE / program), *flags]
 
 
 def staged(name: str) -> Callable[[Bench], Way]:
     """A way of others: load, fit and predict."""
 
     def way(bench: Bench) -> Way:
-        costs = [hm_stages.run(bench.way(f"{name}_{stage}")) for stage in ("load", "fit", "predict")]
+        costs = [bench.stage(name, stage) for stage in ("load", "fit", "predict")]
         return Way(name, costs, int(costs[1].facts["pairs"]))
 
     return way
 
 
 def ours(bench: Bench) -> Way:
-    """Three programs; what has to lie between the second and the third, for a model to be live, is not counted."""
-    flags = bench.flags
-    model = f"als.factors={flags.factors},als.iterations={flags.iterations},als.alpha=1,als.unobserved=1"
-    model += ",als.exponent=0,als.regularization=0.01,als.repeats=1"
-    published = hm_stages.run(bench.step("data_publish", "--source", str(bench.folder), "--split", flags.split))
-    at = ("--snapshot", bench.output("snapshot"), "--seed", str(flags.seed))
-    costs = [published, hm_stages.run(bench.step("train", *at, "--model", "als", "--set", model, "--trials", "0"))]
-    costs.append(hm_stages.run(bench.step("evaluate", *at, "--max-users", JUDGED, counted=False)))
-    costs.append(hm_stages.run(bench.step("model_publish", "--force", "it is measured", counted=False)))
-    costs.append(hm_stages.run(bench.step("batch_predict", "--k", str(K), "--shards", flags.shards)))
-    metrics = dict(bench.object(f"candidates/{RUN}/als/manifest.json")["metrics"])  # type: ignore[call-overload]
-    return Way("ours", costs, int(metrics["purchases"]))
+    way = bench.ours
+    costs = [way.publish(), way.train(), *way.release(), way.predict(K, bench.flags.shards)]
+    return Way("ours", costs, way.pairs())
 
 
 WAYS = {"example": staged("example"), "library": staged("library"), "ours": ours}
-
-
-def check(bench: Bench) -> str:
-    """Ours against brute force, in a sentence."""
-    command = python(str(HERE / "hm_exact.py"), "--store", bench.store, "--users", str(CHECKED), "--k", str(K))
-    found = hm_stages.run(Stage("check", command, counted=False)).facts
-    return (
-        f"ours against float64 brute force, {found['users']:,} customers: {found['right']:,} of {found['wanted']:,} "
-        f"items agree, overlap {found['overlap']:.6f}"
-    )
 
 
 def table(ways: Sequence[Way]) -> Iterator[str]:
@@ -193,14 +172,21 @@ def notes(ways: Sequence[Way]) -> Iterator[str]:
 
 def run(bench: Bench) -> None:
     flags, ways = bench.flags, []
-    data = ("--scale", str(flags.scale), "--seed", str(flags.seed), "--folder", str(bench.folder))
-    hm_stages.run(Stage("data", python(str(HERE / "hm_data.py"), *data), counted=False))
+    bench.data()
     for name in flags.ways.split(","):
         ways.append(WAYS[name](bench))
     print(f"scale {flags.scale:g}, {flags.factors} factors, {flags.iterations} iterations, {processors()} processors\n")
     print("\n".join([*table(ways), "", *notes(ways)]))
     if "ours" in flags.ways.split(","):
-        print(check(bench))
+        print(bench.ours.check(CHECKED, K))
+
+
+def run_pairs(bench: Bench) -> None:
+    bench.data()
+    flags = ("--turns", str(bench.flags.pairs), "--iterations", str(bench.flags.iterations))
+    ended = subprocess.run(python("hm_pairs.py", "--folder", str(bench.folder), *flags), check=False).returncode
+    if ended:
+        raise SystemExit(ended)
 
 
 def processors() -> int:
@@ -213,12 +199,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unknown = [name for name in flags.ways.split(",") if name not in WAYS]
     if unknown:
         asked.error(f"--ways has {unknown[0]!r}: {', '.join(WAYS)} are allowed")
+    if flags.plot and not flags.grow:
+        asked.error("--plot draws what --grow finds: give both")
+    if flags.pairs is not None and flags.pairs < 1:
+        asked.error(f"--pairs is {flags.pairs}: at least 1 is allowed")
     if flags.folder:
         flags.folder.mkdir(parents=True, exist_ok=True)
     # What comes of the files lies beside them: it is large, and where temporary things go may be small.
     beside = flags.folder.resolve().parent if flags.folder else None
     with tempfile.TemporaryDirectory(prefix="hm-", dir=beside) as work:
-        run(Bench(flags, flags.folder or Path(work) / "files", Path(work)))
+        if flags.grow:
+            hm_growth.measure(Path(work), flags.plot)
+        else:
+            (run_pairs if flags.pairs else run)(Bench(flags, flags.folder or Path(work) / "files", Path(work)))
 
 
 if __name__ == "__main__":

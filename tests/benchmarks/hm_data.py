@@ -67,6 +67,9 @@ customers and purchases shrink with the scale, and articles with its root. A cus
 log-normal, as is an article's popularity, which fades after its release; people like some clusters of articles.""",
     )
     flags.add_argument("--scale", type=float, default=0.01, help="1 is the whole competition (default: %(default)s)")
+    flags.add_argument("--customers", type=int, help="so many, whatever the scale")
+    flags.add_argument("--articles", type=int, help="so many, whatever the scale")
+    flags.add_argument("--rows", type=int, help="so many, whatever the scale")
     flags.add_argument("--seed", type=int, default=7, help="another one, other purchases (default: %(default)s)")
     flags.add_argument("--folder", type=Path, required=True, help="where the files go; used again if they are there")
     return flags
@@ -237,11 +240,10 @@ def frames(purchases: Purchases, customers: pl.Series, articles: pl.Series) -> I
         )
 
 
-def write(folder: Path, scale: float, seed: int) -> None:
+def write(folder: Path, size: Size, seed: int) -> None:
     """The three files, and then what they are."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ABOUT).unlink(missing_ok=True)
-    size = Size.of(scale)
     with progress("making up purchases", 1) as bar:
         purchases = made(size, seed)
         bar.advance()
@@ -254,28 +256,28 @@ def write(folder: Path, scale: float, seed: int) -> None:
             frame.write_csv(file, include_header=bar.done == 0)
             bar.advance(frame.height)
     sizes = {name: (folder / name).stat().st_size for name in (CUSTOMERS_FILE, ARTICLES_FILE, ROWS_FILE)}
-    (folder / ABOUT).write_text(json.dumps({**asked(scale, seed), "files": sizes}, indent=1))
+    (folder / ABOUT).write_text(json.dumps({**asked(size, seed), "files": sizes}, indent=1))
 
 
-def asked(scale: float, seed: int) -> dict[str, object]:
-    return {"format": FORMAT, "scale": scale, "seed": seed, "size": asdict(Size.of(scale))}
+def asked(size: Size, seed: int) -> dict[str, object]:
+    return {"format": FORMAT, "seed": seed, "size": asdict(size)}
 
 
-def whole(folder: Path, scale: float, seed: int) -> bool:
+def whole(folder: Path, size: Size, seed: int) -> bool:
     """Whether just these files are there."""
     if not (folder / ABOUT).is_file():
         return False
     about = json.loads((folder / ABOUT).read_text())
-    files = about.pop("files", {})
+    files = about.get("files", {})
     there = all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in files.items())
-    return bool(files) and there and about == asked(scale, seed)
+    return bool(files) and there and asked(size, seed).items() <= about.items()
 
 
-def require(folder: Path, scale: float, seed: int) -> bool:
+def require(folder: Path, size: Size, seed: int) -> bool:
     """Makes the files unless they are there; whether it had to."""
-    if whole(folder, scale, seed):
+    if whole(folder, size, seed):
         return False
-    write(folder, scale, seed)
+    write(folder, size, seed)
     return True
 
 
@@ -283,9 +285,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parser().parse_args(arguments)
     if not 0.0001 <= flags.scale <= 10:
         parser().error(f"--scale is {flags.scale}: 0.0001 to 10 are allowed")
+    scaled = Size.of(flags.scale)
+    size = Size(flags.customers or scaled.customers, flags.articles or scaled.articles, flags.rows or scaled.rows)
+    if not 10 <= size.customers <= size.rows <= size.customers * (1 - 2 * NEVER) * MOST:
+        parser().error(f"{size.customers} customers cannot have {size.rows} purchases: one to {MOST} of each, about")
     began = time.perf_counter()
-    new = require(flags.folder, flags.scale, flags.seed)
-    size = Size.of(flags.scale)
+    new = require(flags.folder, size, flags.seed)
     counts = f"{size.rows:,} purchases of {size.articles:,} articles by {size.customers:,} customers"
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     how = f"made in {time.perf_counter() - began:.1f} s with {memory:.2f} GiB" if new else "there already"

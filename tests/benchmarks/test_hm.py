@@ -3,16 +3,20 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import hm
 import hm_data
 import hm_exact
+import hm_growth
+import hm_pairs
 import hm_stages
 import hm_ways
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hm_stages import Stage
+from hm_growth import Point
+from hm_stages import Cost, Stage
 
 from steps.models.factors import Factors
 from steps.models.ids import IdTable
@@ -22,7 +26,7 @@ from steps.models.scorer import Shared
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hm") / "files"
-    hm_data.require(folder, 0.001, 7)
+    hm_data.require(folder, hm_data.Size.of(0.001), 7)
     return folder
 
 
@@ -103,6 +107,40 @@ def test_what_a_loop_leaves_out_is_extrapolated_and_said(
     assert abs(hm_ways.learned_from(asked) - whole).sum() == 0
 
 
+def test_ours_and_implicit_take_turns(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hm_pairs.main(["--folder", str(files), "--turns", "2", "--factors", "8", "--iterations", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[:2] for line in lines[2:]] == [["| fit", "8"], ["| top 12 for 1,362", "8"]]
+
+
+def test_other_recommendations_are_not_compared_by_time() -> None:
+    scores = np.ones((2, 3), np.float32)
+    hm_pairs.require_same(scores, scores * np.float32(1.00001))
+    with pytest.raises(SystemExit, match="do not recommend the same"):
+        hm_pairs.require_same(scores, scores * 2)
+
+
+def test_a_picture_shows_what_grows_in_proportion_as_a_straight_line() -> None:
+    def cost(name: str, seconds: float) -> Cost:
+        return Cost(Stage(name, []), seconds, seconds, int(seconds * (1 << 28)), {})
+
+    points = [
+        Point(measure, value, [cost(name, value / 10 * share) for share, name in enumerate(hm_growth.COLOURS, 1)])
+        for measure in ("rows", "k")
+        for value in (10, 20, 40)
+    ]
+    drawn = ElementTree.fromstring(hm_growth.picture(points))
+    names = "{http://www.w3.org/2000/svg}"
+    found = [one.attrib["points"].split() for one in drawn.iter(f"{names}polyline")]
+    assert len(found) == 2 * 2 * 3
+    for places in found:
+        (_, first), (_, second), (_, third) = ([float(one) for one in place.split(",")] for place in places)
+        assert first - second == pytest.approx(second - third, abs=0.02)
+        assert first > third
+    titles = [one.text for one in drawn.iter(f"{names}title")]
+    assert {"train: 2 seconds", "train: 512 MiB"} <= set(titles)
+
+
 def test_a_stage_costs_what_its_process_did() -> None:
     program = 'import time; kept = bytearray(200 << 20); time.sleep(0.5); print(\'{"more_wall": 10, "about": "much"}\')'
     cost = hm_stages.run(Stage("test", [sys.executable, "-c", program]))
@@ -117,7 +155,16 @@ def test_a_stage_that_fails_ends_the_run(capsys: pytest.CaptureFixture[str]) -> 
     assert "no room" in capsys.readouterr().err
 
 
-def test_an_unknown_way_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--ways", "ours,theirs"], "'theirs': example, library, ours are allowed"),
+        (["--plot", "growth.svg"], "give both"),
+        (["--pairs", "0"], "at least 1 is allowed"),
+    ],
+    ids=["way", "plot", "pairs"],
+)
+def test_a_wrong_flag_is_refused(flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        hm.main(["--ways", "ours,theirs"])
-    assert "'theirs': example, library, ours are allowed" in capsys.readouterr().err
+        hm.main(flags)
+    assert told in capsys.readouterr().err

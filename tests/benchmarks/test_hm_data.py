@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-SCALE, SEED = 0.003, 7
+SIZE, SEED = hm_data.Size.of(0.003), 7
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("hm")
-    assert hm_data.require(made, SCALE, SEED)
+    assert hm_data.require(made, SIZE, SEED)
     return made
 
 
@@ -64,8 +64,8 @@ def test_an_article_is_bought_at_some_time_and_fades(rows: pl.DataFrame) -> None
 
 
 def test_the_same_scale_and_seed_are_the_same_purchases(folder: Path, tmp_path: Path) -> None:
-    hm_data.require(tmp_path / "again", SCALE, SEED)
-    hm_data.require(tmp_path / "other", SCALE, SEED + 1)
+    hm_data.require(tmp_path / "again", SIZE, SEED)
+    hm_data.require(tmp_path / "other", SIZE, SEED + 1)
     one, again, other = (
         (where / "transactions_train.csv").read_bytes() for where in (folder, tmp_path / "again", tmp_path / "other")
     )
@@ -89,7 +89,16 @@ def test_whole_files_are_used_again_and_others_are_written_anew(
     assert "made in" in make("0.002")
 
 
-def test_a_scale_out_of_all_bounds_is_refused(tmp_path: Path) -> None:
+def test_of_each_there_may_be_as_many_as_one_likes(tmp_path: Path) -> None:
+    counts = ["--customers", "300", "--articles", "7", "--rows", "50000"]
+    hm_data.main([*counts, "--folder", str(tmp_path)])
+    rows = pl.read_csv(tmp_path / "transactions_train.csv")
+    assert (rows.height, rows["article_id"].n_unique()) == (50_000, 7)
+    assert 290 <= rows["customer_id"].n_unique() <= 300
+
+
+@pytest.mark.parametrize("flags", [["--scale", "11"], ["--customers", "100", "--rows", "200000"], ["--rows", "1000"]])
+def test_sizes_out_of_all_bounds_are_refused(tmp_path: Path, flags: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        hm_data.main(["--scale", "11", "--folder", str(tmp_path)])
+        hm_data.main([*flags, "--folder", str(tmp_path)])
     assert not list(tmp_path.iterdir())
