@@ -21,7 +21,7 @@ from steps.models.popularity import Popularity, PopularitySettings
 from steps.models.recommender import NOBODY, Recommender
 from steps.models.scorer import Scorer, rows_of
 
-LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-cpu", "keras", "keras-rs", "optuna", "implicit")
+LIBRARIES = ("numpy", "scipy", "tensorflow", "tensorflow-cpu", "keras", "keras-rs", "numba", "optuna", "implicit")
 EXPECTED_USERS = 16
 EXPECTED_ITEMS = 10
 Change = Callable[[Interactions], Interactions]

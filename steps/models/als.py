@@ -13,7 +13,7 @@ from steps.models.blas import one_thread, processors
 from steps.models.factor_model import FactorModel
 from steps.models.factors import Factors, FoldIn
 from steps.models.interactions import DAY, Interactions
-from steps.models.least_squares import ROWS_AT_ONCE, Sides, stretches
+from steps.models.least_squares import ROWS_AT_ONCE, Sides, compiling_pays, stretches
 from steps.models.recommender import Floats, Report
 from steps.models.scorer_model import shared
 from steps.runtime.errors import CheckFailedError, UsageError
@@ -83,11 +83,12 @@ class ALS(FactorModel):
         weights = confidence(interactions, settings)
         sides = Sides.of(weights, *first_vectors(weights.shape, settings.factors, seed))
         how, workers = self.fold_in(), processors()
+        compiled = compiling_pays(weights.nnz, settings.factors, settings.iterations)
         self.partial = lambda: Factors(shared(interactions), *sides.vectors(), how)
         with one_thread():
             for done in range(settings.iterations):
                 try:
-                    sides.improve(how, workers)
+                    sides.improve(how, workers, compiled=compiled)
                 except np.linalg.LinAlgError as error:
                     raise CheckFailedError("als: a vector is not determined; try more regularization") from error
                 report(done + 1, settings.iterations)

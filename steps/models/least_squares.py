@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ TOLERANCE = 1e-5
 """How much of what is asked for may be left over when the steps end."""
 MOST_STEPS = 30
 """A row that has not settled by then is solved directly."""
+COMPILING_PAYS = 100_000_000
+"""Numbers of vectors that are looked up in a training; without a compiler it is 40 million a second."""
+SHARES = 64
+"""Into which the rows are cut for workers."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,11 @@ class Sides:
         ordered = sp.csr_matrix((rows.data, place[rows.indices], rows.indptr), rows.shape)
         return cls(users[user_order], items[item_order], ordered, ordered.T.tocsr(), user_order, item_order)
 
-    def improve(self, how: FoldIn, workers: int) -> None:
+    def improve(self, how: FoldIn, workers: int, *, compiled: bool = False) -> None:
         """One pass: all users' vectors from the items', then the other way."""
         with ThreadPoolExecutor(workers) as pool:
-            solve_side(self.users, self.items, self.weights, how, pool)
-            solve_side(self.items, self.users, self.transposed, how, pool)
+            solve_side(self.users, self.items, self.weights, how, pool, compiled=compiled)
+            solve_side(self.items, self.users, self.transposed, how, pool, compiled=compiled)
 
     def vectors(self) -> tuple[Floats, Floats]:
         """Of users and items, in the order of the matrix that this was made of."""
@@ -68,7 +73,14 @@ class Sides:
         return users, items
 
 
-def solve_side(into: Floats, other: Floats, weights: sp.csr_matrix, how: FoldIn, pool: ThreadPoolExecutor) -> None:
+def compiling_pays(pairs: int, factors: int, passes: int) -> bool:
+    """Whether a training takes so long that a few seconds for numba to compile the loop are won back."""
+    return pairs * factors * passes >= COMPILING_PAYS
+
+
+def solve_side(
+    into: Floats, other: Floats, weights: sp.csr_matrix, how: FoldIn, pool: ThreadPoolExecutor, *, compiled: bool
+) -> None:
     """Writes the best vectors of all rows of `weights`, given the vectors of its columns.
 
     Both sides are first turned to the main axes of `other`, which changes no score. There the part of every row's
@@ -81,11 +93,17 @@ def solve_side(into: Floats, other: Floats, weights: sp.csr_matrix, how: FoldIn,
     for _ in pool.map(lambda rows: turn(other, rows, axes), stretches(len(other), ROWS_AT_ONCE)):
         pass
 
+    lengths = np.diff(weights.indptr)
+    strength = strengths(lengths, weights.shape[1], how)
+    if not how.unobserved * spread.min() + strength.min(initial=1) > 0:
+        raise np.linalg.LinAlgError("pairs that never met leave a vector open, and nothing else keeps it small")
+
     def solve(rows: slice) -> None:
         turn(into, rows, axes)
-        into[rows] = solve_rows(into[rows], rows, other, weights, how, spread)
+        one = solve_compiled if compiled else solve_rows
+        into[rows] = one(into[rows], rows, other, weights, how, spread, strength[rows])
 
-    for _ in pool.map(solve, blocks(np.diff(weights.indptr), other.shape[1])):
+    for _ in pool.map(solve, shares(weights.indptr) if compiled else blocks(lengths, other.shape[1])):
         pass
 
 
@@ -123,19 +141,45 @@ def blocks(lengths: npt.NDArray[np.integer], width: int) -> Iterator[slice]:
         start += count
 
 
+def strengths(lengths: npt.NDArray[np.integer], columns: int, how: FoldIn) -> Floats:
+    """How strongly the vector of each row is kept small."""
+    # Without pairs nothing is wanted, and zeros are the answer, however strongly they are asked for.
+    return np.where(lengths > 0, how.strength(lengths, columns), 1).astype(np.float32)
+
+
+def shares(starts: npt.NDArray[np.integer]) -> Iterator[slice]:
+    """Rows that follow each other, cut where the work is about the same."""
+    rows = len(starts) - 1
+    work = starts.astype(np.int64) + np.arange(rows + 1)
+    cuts = np.unique(np.append(np.searchsorted(work, np.linspace(0, work[-1], SHARES + 1)[:-1]), rows))
+    yield from itertools.starmap(slice, itertools.pairwise(cuts.tolist()))
+
+
+def solve_compiled(
+    guess: Floats, rows: slice, other: Floats, weights: sp.csr_matrix, how: FoldIn, spread: Floats, strength: Floats
+) -> Floats:
+    """The vectors of some rows, along the main axes of `other`, by the loop that numba compiles."""
+    from steps.models import compiled
+
+    limits = np.float32(TOLERANCE), MOST_STEPS
+    starts, pairs = weights.indptr[rows.start : rows.stop + 1], (weights.indptr, weights.indices, weights.data)
+    settled = compiled.solve_rows(guess, rows.start, pairs, other, spread, strength, np.float32(how.unobserved), limits)
+    for row in np.flatnonzero(~settled):
+        own = slice(starts[row], starts[row + 1])
+        diagonal = np.float32(how.unobserved) * spread + strength[row]
+        guess[row] = solve_directly(diagonal, weights.indices[own], weights.data[own], other, how)
+    return guess
+
+
 def solve_rows(
-    guess: Floats, rows: slice, other: Floats, weights: sp.csr_matrix, how: FoldIn, spread: Floats
+    guess: Floats, rows: slice, other: Floats, weights: sp.csr_matrix, how: FoldIn, spread: Floats, strength: Floats
 ) -> Floats:
     """The vectors of some rows, along the main axes of `other`; a row without pairs gets zeros."""
     starts = weights.indptr[rows.start : rows.stop + 1]
     lengths, pairs = np.diff(starts), slice(starts[0], starts[-1])
     if pairs.start == pairs.stop:
         return np.zeros_like(guess)
-    # Without pairs nothing is wanted, and zeros are the answer, however strongly they are asked for.
-    strength = np.where(lengths > 0, how.strength(lengths, weights.shape[1]), 1).astype(np.float32)
     diagonal = np.float32(how.unobserved) * spread + strength[:, None]
-    if not diagonal.min() > 0:
-        raise np.linalg.LinAlgError("pairs that never met leave a vector open, and nothing else keeps it small")
     columns, confidence = weights.indices[pairs], weights.data[pairs]
     if len(lengths) == 1 and len(columns) * other.shape[1] > LONGEST:
         return solve_directly(diagonal[0], columns, confidence, other, how)[None]

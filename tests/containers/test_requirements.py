@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "containers" / "requirements"
 
 # Imported in a function of code that other programs share, and reached by none but `train`.
-ONLY_TRAIN_REACHES = {"tensorflow-cpu", "keras", "keras-rs", "optuna", "threadpoolctl"}
+ONLY_TRAIN_REACHES = {"tensorflow-cpu", "keras", "keras-rs", "llvmlite", "numba", "optuna", "threadpoolctl"}
 # A model for comparison on one's own machine.
 IN_NO_IMAGE = {"implicit"}
 # Needed by a library at run time, without an import of ours.

@@ -12,7 +12,7 @@ from steps.models.als import ALS, DAY, ALSSettings, confidence, first_vectors
 from steps.models.factors import FoldIn
 from steps.models.ids import IdTable
 from steps.models.interactions import Details, History, Interactions
-from steps.models.least_squares import Sides, blocks, solve_side
+from steps.models.least_squares import Sides, blocks, compiling_pays, shares, solve_side
 from steps.models.recommender import Floats
 from steps.runtime.errors import CheckFailedError, UsageError
 
@@ -99,11 +99,13 @@ def other() -> Floats:
     return (random.normal(size=(80, 12)) * np.geomspace(2, 0.02, 12)).astype(np.float32)
 
 
-def solved(pairs: sp.csr_matrix, other: Floats, how: FoldIn, workers: int = 2) -> tuple[Floats, Floats]:
+def solved(
+    pairs: sp.csr_matrix, other: Floats, how: FoldIn, workers: int = 2, *, compiled: bool = False
+) -> tuple[Floats, Floats]:
     """The vectors of all rows, and those of the columns along the same axes."""
     turned, found = other.copy(), np.zeros((pairs.shape[0], other.shape[1]), np.float32)
     with ThreadPoolExecutor(workers) as pool:
-        solve_side(found, turned, pairs, how, pool)
+        solve_side(found, turned, pairs, how, pool, compiled=compiled)
     return found, turned
 
 
@@ -119,10 +121,11 @@ def at_the_least_loss(pairs: sp.csr_matrix, other: Floats, how: FoldIn) -> Float
     return found
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_the_loss_of_every_pair_is_at_its_least(name: str, pairs: sp.csr_matrix, other: Floats) -> None:
+def test_the_loss_of_every_pair_is_at_its_least(name: str, compiled: bool, pairs: sp.csr_matrix, other: Floats) -> None:
     how, alpha = SYSTEMS[name]
-    found, turned = solved(pairs * np.float32(alpha), other, how)
+    found, turned = solved(pairs * np.float32(alpha), other, how, compiled=compiled)
     assert found @ turned.T == pytest.approx(at_the_least_loss(pairs * alpha, other, how), abs=1e-3)
     assert not found[18].any()
 
@@ -133,26 +136,31 @@ def test_turning_changes_no_score(pairs: sp.csr_matrix, other: Floats) -> None:
     assert np.abs(turned - other).max() > 0.1
 
 
-@pytest.mark.parametrize(("name", "value"), [("LONGEST", 1), ("MOST_STEPS", 0)], ids=["long rows", "slow rows"])
+@pytest.mark.parametrize(
+    ("name", "value", "compiled"),
+    [("LONGEST", 1, False), ("MOST_STEPS", 0, False), ("MOST_STEPS", 0, True)],
+    ids=["long rows", "slow rows", "slow rows, compiled"],
+)
 def test_what_is_solved_directly_is_the_same(
-    name: str, value: int, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
+    name: str, value: int, compiled: bool, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how, _ = SYSTEMS["defaults"]
-    by_steps, turned = solved(pairs, other, how)
+    by_steps, turned = solved(pairs, other, how, compiled=compiled)
     monkeypatch.setattr(least_squares, name, value)
     monkeypatch.setattr(least_squares, "BLOCK_FLOATS", 1)
     monkeypatch.setattr(least_squares, "ROWS_AT_ONCE", 30)
-    directly, turned_too = solved(pairs, other, how)
+    directly, turned_too = solved(pairs, other, how, compiled=compiled)
     assert directly.tobytes() != by_steps.tobytes()
     assert directly @ turned_too.T == pytest.approx(by_steps @ turned.T, abs=1e-4)
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
 def test_the_same_bytes_come_of_any_number_of_workers(
-    pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
+    compiled: bool, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(least_squares, "BLOCK_FLOATS", 1000)
     monkeypatch.setattr(least_squares, "ROWS_AT_ONCE", 7)
-    one, many = (solved(pairs, other, SYSTEMS["defaults"][0], workers) for workers in (1, 4))
+    one, many = (solved(pairs, other, SYSTEMS["defaults"][0], workers, compiled=compiled) for workers in (1, 4))
     assert [array.tobytes() for array in one] == [array.tobytes() for array in many]
 
 
@@ -183,6 +191,23 @@ def test_blocks_hold_every_row_once_and_stay_small() -> None:
     held = [128 * int(lengths[rows].max()) * (rows.stop - rows.start) for rows in found[:-1]]
     assert max(held) <= least_squares.BLOCK_FLOATS
     assert len(found) < 150
+
+
+def test_shares_hold_every_row_once_and_about_the_same_work() -> None:
+    lengths = np.random.default_rng(0).geometric(0.02, 10_000)
+    lengths[:50] = 0
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    found = list(shares(starts))
+    assert np.array_equal(np.concatenate([np.arange(10_000)[rows] for rows in found]), np.arange(10_000))
+    work = [lengths[rows].sum() + rows.stop - rows.start for rows in found]
+    assert len(found) == least_squares.SHARES
+    assert max(work) < 1.2 * min(work)
+    assert [len(list(shares(np.zeros(rows + 1, np.int64)))) for rows in (0, 1, 3)] == [0, 1, 3]
+
+
+def test_numba_compiles_only_where_that_is_won_back() -> None:
+    assert not compiling_pays(100_000, 64, 15)
+    assert compiling_pays(1_000_000, 64, 15)
 
 
 def test_without_regularization_too_few_items_leave_vectors_open(ids: Ids) -> None:
