@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
+
+from steps.artifacts import pairs
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def counts(purchases: pl.DataFrame, users: int, items: int) -> dict[str, int]:
-    """Rows of the three tables, who and what is among the purchases, and how often a row is there again."""
+def counts(purchases: pl.DataFrame, users: int, items: int, summed: Sequence[sp.csr_matrix] = ()) -> dict[str, int]:
+    """Rows of the three tables, who and what is among the purchases, and how often a row is there again.
+
+    `summed` are the pairs of all splits, where they have been put together.
+    """
     return {
         "users": users,
         "items": items,
         "purchases": purchases.height,
         "buyers": _distinct(purchases["user"].to_numpy()),
         "bought_items": _distinct(purchases["item"].to_numpy()),
-        "pairs": _pairs(purchases, items),
+        "pairs": pairs.met(summed).nnz if summed else _pairs(purchases, items),
         "repeated_rows": _repeated(purchases),
     }
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from steps.artifacts import counting
+from steps.artifacts import counting, packing, pairs
+from steps.artifacts.pairs import Matrices
 from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError, Store, remove_folder
 from steps.models.events import Kinds
 from steps.models.ids import UNKNOWN, IdTable
@@ -53,20 +54,18 @@ class Split(IntEnum):
     TEST = 2
 
 
+SPLITS = tuple(split.name.lower() for split in Split)
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """A snapshot in memory: one entry a purchase, ordered by user, time and item."""
+    """A snapshot: its arrays have one entry a purchase, ordered by user, time and item."""
 
     id: str
     users: IdTable
     items: IdTable
-    user: npt.NDArray[np.int32]
-    item: npt.NDArray[np.int32]
-    weight: npt.NDArray[np.float32]
-    """Negative where the event was a dislike."""
-    time: npt.NDArray[np.int64] | None
-    """Microseconds since 1970 (UTC); None where the source has no times."""
-    split: npt.NDArray[np.int8]
+    table: Callable[[], pl.DataFrame]
+    """Reads the single purchases; what is learned from their sums alone needs none of them."""
     item_names: list[str] | None
     """What people call the items, in the order of `items`; the id where an item has no name."""
     manifest: dict[str, Any]
@@ -74,31 +73,62 @@ class Dataset:
     """Where the files of the snapshot are, for what is read only when it is asked for."""
     kinds: Kinds | None = None
     """Kinds of event, where the source told several apart."""
-    event: npt.NDArray[np.int8] | None = None
-    """The code of each one's kind."""
+    summed: Matrices = field(default_factory=dict)
+    """The summed weights of pairs by the names of the splits, where no events have to be weighed before."""
 
     def __len__(self) -> int:
         return len(self.user)
+
+    @cached_property
+    def _purchases(self) -> pl.DataFrame:
+        return self.table()
+
+    @cached_property
+    def user(self) -> npt.NDArray[np.int32]:
+        return self._purchases["user"].to_numpy()
+
+    @cached_property
+    def item(self) -> npt.NDArray[np.int32]:
+        return self._purchases["item"].to_numpy()
+
+    @cached_property
+    def weight(self) -> npt.NDArray[np.float32]:
+        """Negative where the event was a dislike."""
+        return self._purchases["weight"].to_numpy()
+
+    @cached_property
+    def time(self) -> npt.NDArray[np.int64] | None:
+        """Microseconds since 1970 (UTC); None where the source has no times."""
+        return self._purchases["time"].to_physical().to_numpy() if "time" in self._purchases.columns else None
+
+    @cached_property
+    def split(self) -> npt.NDArray[np.int8]:
+        return self._purchases["split"].to_numpy()
+
+    @cached_property
+    def event(self) -> npt.NDArray[np.int8] | None:
+        """The code of each one's kind."""
+        return self._purchases["event"].to_numpy() if "event" in self._purchases.columns else None
 
     def interactions(self, *splits: Split, worth: Mapping[str, float] | None = None) -> Interactions:
         """What there is to learn from in some splits, or in all when none is named: the summed weights of pairs.
 
         `worth` says what kinds of event count that are no purchases; those that it does not name are left out.
         """
-        weight = self.weight
-        if self.kinds is not None and self.event is not None:
-            weight = weight * self.kinds.factors(worth or {})[self.event]
-        chosen = self._among(splits) & (weight != 0)
         details = Details(
-            lambda: self._history(chosen, weight),
+            lambda: self._history(splits, worth or {}),
             lambda: _features(self.folder / USERS),
             lambda: _features(self.folder / ITEMS),
         )
-        purchases = self.user[chosen], self.item[chosen], weight[chosen]
-        return Interactions.of(self.users, self.items, *purchases, details)
+        if self.summed:
+            return Interactions(self.users, self.items, pairs.together(self._pairs(splits)), details)
+        history = self._history(splits, worth or {})
+        return Interactions.of(self.users, self.items, history.user, history.item, history.weight, details)
 
     def bought(self, *splits: Split) -> sp.csr_matrix:
         """Only the purchases, whatever else is learned from: what is held out and judged by."""
+        if self.summed:
+            return pairs.together(self._pairs(splits))
         chosen = self._among(splits) & self.purchase
         return Interactions.of(self.users, self.items, self.user[chosen], self.item[chosen], self.weight[chosen]).matrix
 
@@ -116,6 +146,8 @@ class Dataset:
     @cached_property
     def seen(self) -> sp.csr_matrix:
         """What is not shown again: every pair that met in a purchase or a dislike, also where both add up to zero."""
+        if self.summed:
+            return pairs.met(list(self.summed.values()))
         met = self.purchase | (self.weight < 0)
         ones = np.ones(int(met.sum()), np.float32)
         return Interactions.of(self.users, self.items, self.user[met], self.item[met], ones).matrix
@@ -125,7 +157,14 @@ class Dataset:
             return np.ones(len(self), bool)
         return np.isin(self.split, [int(split) for split in splits])
 
-    def _history(self, chosen: npt.NDArray[np.bool_], weight: npt.NDArray[np.float32]) -> History:
+    def _pairs(self, splits: tuple[Split, ...]) -> list[sp.csr_matrix]:
+        return [self.summed[split.name.lower()] for split in splits or tuple(Split)]
+
+    def _history(self, splits: tuple[Split, ...], worth: Mapping[str, float]) -> History:
+        weight = self.weight
+        if self.kinds is not None and self.event is not None:
+            weight = weight * self.kinds.factors(worth)[self.event]
+        chosen = self._among(splits) & (weight != 0)
         time = self.time[chosen] if self.time is not None else None
         return History(self.user[chosen], self.item[chosen], weight[chosen], time)
 
@@ -177,14 +216,15 @@ def publish(store: Store, draft: Draft) -> Published:
     if found is not None:
         return Published(snapshot, False, found)
     with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
-        _write(Path(folder), purchases, draft)
+        matrices = _pairs(purchases, draft)
+        _write(Path(folder), purchases, draft, matrices)
         records = store.data.upload(Path(folder), prefix(snapshot))
     manifest = {
         "format": FORMAT,
         "snapshot": snapshot,
         "content": content,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "counts": _counts(purchases, draft),
+        "counts": _counts(purchases, draft, matrices),
         "time": counting.time_range(purchases),
         "kinds": asdict(draft.kinds) if draft.kinds else None,
         **draft.about,
@@ -227,27 +267,24 @@ def load(store: Store, snapshot: str, cache: Path) -> Dataset:
     import polars as pl
 
     manifest = _manifest(store.data, snapshot)
-    folder = cache / snapshot
+    folder = cache / prefix(snapshot)
     records = _records(manifest, snapshot)
-    if any(not (folder / name).is_file() or FileRecord.of(folder / name) != record for name, record in records.items()):
+    if folder.exists() and any(
+        not (folder / name).is_file() or FileRecord.of(folder / name) != record for name, record in records.items()
+    ):
         remove_folder(folder)
-    store.data.download(prefix(snapshot), records, folder)
-    purchases = pl.read_parquet(folder / PURCHASES)
-    items = pl.read_parquet(folder / ITEMS)
+    folder = store.data.fetch(prefix(snapshot), records, cache)
+    users, items = pl.read_parquet(folder / USERS, columns=["id"]), pl.read_parquet(folder / ITEMS)
     return Dataset(
         id=snapshot,
-        users=id_table(pl.read_parquet(folder / USERS, columns=["id"])["id"]),
+        table=lambda: pl.read_parquet(folder / PURCHASES),
+        users=id_table(users["id"]),
         items=id_table(items["id"]),
-        user=purchases["user"].to_numpy(),
-        item=purchases["item"].to_numpy(),
-        weight=purchases["weight"].to_numpy(),
-        time=purchases["time"].to_physical().to_numpy() if "time" in purchases.columns else None,
-        split=purchases["split"].to_numpy(),
         item_names=items["name"].fill_null(items["id"]).to_list() if "name" in items.columns else None,
         manifest=manifest,
         folder=folder,
         kinds=_kinds(manifest),
-        event=purchases["event"].to_numpy() if "event" in purchases.columns else None,
+        summed=pairs.read(folder, SPLITS, (users.height, items.height)),
     )
 
 
@@ -301,7 +338,9 @@ def id_table(ids: pl.Series) -> IdTable:
 def _ordered(purchases: pl.DataFrame) -> pl.DataFrame:
     """One order for the same purchases, so that the file and what is trained on it do not depend on the source's."""
     by = [name for name in ("user", "time", "item", "weight", "event", "split") if name in purchases.columns]
-    return purchases.select(name for name in COLUMNS if name in purchases.columns).sort(by)
+    purchases = purchases.select(name for name in COLUMNS if name in purchases.columns)
+    order = packing.order([purchases[name].to_numpy() for name in by])
+    return purchases.sort(by) if order is None else purchases[order]
 
 
 def _hash(purchases: pl.DataFrame, draft: Draft) -> str:
@@ -335,7 +374,16 @@ def _joined(texts: pl.Series) -> bytes:
     return str(joined[0] or "").encode() if joined else b""
 
 
-def _write(folder: Path, purchases: pl.DataFrame, draft: Draft) -> None:
+def _pairs(purchases: pl.DataFrame, draft: Draft) -> Matrices:
+    """The pairs of each split; of several kinds of event none, as what they count is found out later."""
+    if draft.kinds:
+        return {}
+    user, item, weight, split = (purchases[name].to_numpy() for name in ("user", "item", "weight", "split"))
+    shape = draft.users.height, draft.items.height
+    return pairs.summed(shape, user, item, weight, {one.name.lower(): split == one for one in Split})
+
+
+def _write(folder: Path, purchases: pl.DataFrame, draft: Draft, matrices: Matrices) -> None:
     import polars as pl
 
     if "time" in purchases.columns:
@@ -350,12 +398,17 @@ def _write(folder: Path, purchases: pl.DataFrame, draft: Draft) -> None:
             table.write_parquet(folder / name, compression="zstd", row_group_size=ROW_GROUP)
         except (OSError, pl.exceptions.ComputeError) as error:  # polars tells a full disk in either way
             raise TryAgainError(f"cannot write {folder / name}: {error}") from error
+    if matrices:
+        try:
+            pairs.write(folder, matrices)
+        except OSError as error:
+            raise TryAgainError(f"cannot write {folder / pairs.FOLDER}: {error}") from error
 
 
-def _counts(purchases: pl.DataFrame, draft: Draft) -> dict[str, int]:
+def _counts(purchases: pl.DataFrame, draft: Draft, matrices: Matrices) -> dict[str, int]:
     splits = np.bincount(purchases["split"].to_numpy(), minlength=len(Split))
     return {
-        **counting.counts(purchases, draft.users.height, draft.items.height),
+        **counting.counts(purchases, draft.users.height, draft.items.height, list(matrices.values())),
         "rejects": draft.rejects.height,
         **{split.name.lower(): int(splits[split]) for split in Split},
     }
@@ -387,6 +440,8 @@ def _records(manifest: Mapping[str, Any], snapshot: str) -> dict[str, FileRecord
     """The files that a reader needs; the rejects are for people."""
     try:
         files = manifest["files"]
-        return {name: FileRecord(files[name]["sha256"], files[name]["size"]) for name in (PURCHASES, USERS, ITEMS)}
+        ready = sorted(name for name in files if name.startswith(f"{pairs.FOLDER}/"))
+        wanted = (PURCHASES, USERS, ITEMS, *ready)
+        return {name: FileRecord(files[name]["sha256"], files[name]["size"]) for name in wanted}
     except (KeyError, TypeError) as error:
         raise BadDataError(f"the manifest of {snapshot} does not name its files with sha256 and size") from error

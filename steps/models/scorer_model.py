@@ -6,6 +6,8 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import Codes
@@ -53,11 +55,19 @@ def shared(interactions: Interactions) -> Shared:
     return Shared(
         interactions.users,
         interactions.items,
-        # Dislikes alone leave nothing to go by, and would rank the items by their codes.
-        trained=interactions.matrix.multiply(interactions.matrix > 0).getnnz(axis=1) > 0,
+        trained=has_bought(interactions.matrix),
         popularity=bought / max(float(bought.sum()), 1e-9),
         groups=groups(interactions),
     )
+
+
+def has_bought(matrix: sp.csr_matrix) -> npt.NDArray[np.bool_]:
+    """Of each row whether a number above zero is in it: dislikes alone would rank the items by their codes."""
+    positive = matrix.data > 0
+    if positive.all():
+        return np.asarray(np.diff(matrix.indptr) > 0)
+    before = np.concatenate([[0], np.cumsum(positive)])
+    return np.asarray(np.diff(before[matrix.indptr]) > 0)
 
 
 def groups(interactions: Interactions) -> Groups | None:

@@ -45,7 +45,8 @@ REASONS = {
     15: ("time", "the time may be day/month or month/day"),
     16: (BROKEN, "the line is not CSV"),
 }
-UNREAD_TIME = (8, 15)
+UNREAD = 8
+UNREAD_TIME = (UNREAD, 15)
 ID_REASONS = {"user": (1, 2, 3), "item": (4, 5, 6)}
 REJECT_COLUMNS = {"file": pl.String, "row": pl.Int64, "reason": pl.String, "value": pl.String}
 Marks = npt.NDArray[np.uint8]
@@ -175,7 +176,7 @@ def _read(part: Part, event_weights: Mapping[str, float], parts: _Parts) -> pl.D
     if "event" in schema:
         columns.append(checks.text("event").str.strip_chars().cast(pl.Categorical).alias("event"))
     frame = rows.select(*columns, checks.mark().alias("mark")).collect(engine="streaming")
-    return frame if reading is None or reading.thorough else _second_look(part, frame, parts)
+    return frame if reading is None else _second_look(part, frame, parts, reading)
 
 
 class _Checks:
@@ -213,10 +214,7 @@ class _Checks:
 
     def time(self, microseconds: pl.Expr) -> pl.Expr:
         """Asked last, so that a time which the second look can read leaves no other reason unseen."""
-        self.blank("time", 7)
-        if self.schema["time"] == pl.String:
-            self.reasons.append((microseconds.is_null() & times.undecided(pl.col("time")), 15))
-        self.reasons.append((microseconds.is_null(), 8))
+        self.reasons.append((microseconds.is_null(), UNREAD))
         self.reasons.append((~times.in_range(microseconds), 9))
         return microseconds
 
@@ -258,17 +256,23 @@ def _without_nan(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
     return column.fill_nan(None) if kind.is_float() else column
 
 
-def _second_look(part: Part, frame: pl.DataFrame, parts: _Parts) -> pl.DataFrame:
-    """Tries every format on the times that the quick way could not read."""
-    places = np.flatnonzero(np.isin(frame["mark"].to_numpy(), UNREAD_TIME))
+def _second_look(part: Part, frame: pl.DataFrame, parts: _Parts, reading: times.Reading) -> pl.DataFrame:
+    """Tries every format on the times that the quick way could not read, and says what is wrong with the others."""
+    places = np.flatnonzero(frame["mark"].to_numpy() == UNREAD)
     if not len(places):
         return frame
-    text = pl.col("time").cast(pl.String)
-    time = times.anything(text, parts.months_first())
+    text = pl.col("time").cast(pl.String, strict=False)
+    time = reading.expression if reading.thorough else times.anything(text, parts.months_first())
     again = _rows(part, places).select(
         time.alias("time"),
         pl.when(time.is_null())
-        .then(pl.when(times.undecided(text)).then(15).otherwise(8))
+        .then(
+            pl.when(text.str.strip_chars().fill_null("") == "")
+            .then(7)
+            .when(times.undecided(text))
+            .then(15)
+            .otherwise(UNREAD)
+        )
         .when(~times.in_range(time))
         .then(9)
         .otherwise(FINE)

@@ -14,7 +14,8 @@ import pytest
 
 from steps.artifacts import dataset
 from steps.artifacts.dataset import Draft, Split
-from steps.clients.object_store import Store
+from steps.clients.folder_store import FolderBucket
+from steps.clients.object_store import Bucket, Store
 from steps.models.events import Kinds
 from steps.runtime.errors import BadDataError, TryAgainError, UsageError
 
@@ -144,7 +145,7 @@ def test_a_column_that_makes_no_groups_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="have no column 'land', but street"):
         found.segment("land")
     with pytest.raises(UsageError, match="but none at all"):
-        users_with(tmp_path / "other", id=["u1"]).segment("land")
+        users_with(tmp_path / "other", id=["u1", "u2"]).segment("land")
 
 
 def test_interactions_know_the_single_purchases_of_their_splits_in_order(folder_store: Store, tmp_path: Path) -> None:
@@ -178,22 +179,50 @@ def test_the_manifest_tells_what_is_in_it(folder_store: Store) -> None:
     assert manifest["origin"] == {"source": "a test"}
     assert manifest["libraries"]["polars"] == pl.__version__
     assert manifest["content"].startswith(published.id.removeprefix("s-"))
-    entries = {entry.key.rsplit("/", 1)[1]: entry.size for entry in folder_store.data.list("snapshots/")}
+    prefix = f"snapshots/{published.id}/"
+    entries = {entry.key.removeprefix(prefix): entry.size for entry in folder_store.data.list(prefix)}
     assert {name: file["size"] for name, file in manifest["files"].items()} == {
         name: size for name, size in entries.items() if name != "manifest.json"
     }
-    assert set(manifest["files"]) == {"interactions.parquet", "users.parquet", "items.parquet", "rejects.parquet"}
+    tables = {"interactions.parquet", "users.parquet", "items.parquet", "rejects.parquet"}
+    assert {name for name in manifest["files"] if not name.startswith("pairs/")} == tables
 
 
 def test_the_files_are_what_people_expect_to_find(folder_store: Store, tmp_path: Path) -> None:
     published = dataset.publish(folder_store, draft())
     for name in published.manifest["files"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         folder_store.data.get_file(f"snapshots/{published.id}/{name}", tmp_path / name)
     purchases = pl.read_parquet(tmp_path / "interactions.parquet")
     assert purchases.columns == ["user", "item", "weight", "time", "split"]
     assert purchases.schema["time"] == pl.Datetime("us", "UTC")
     assert pl.read_parquet(tmp_path / "rejects.parquet").to_dict(as_series=False) == REJECTS
     assert pl.read_parquet(tmp_path / "users.parquet").rows() == [("Zoë", 30), ("ann", None)]
+
+
+def test_the_sums_of_pairs_are_those_of_the_single_purchases(folder_store: Store, tmp_path: Path) -> None:
+    published = dataset.publish(folder_store, draft())
+    ready = dataset.load(folder_store, published.id, tmp_path)
+    assert set(ready.summed) == {"train", "validation", "test"}
+    older = replace(ready, summed={})  # as a snapshot from before there were sums
+    for splits in ((), (Split.TRAIN,), (Split.TRAIN, Split.VALIDATION), (Split.TEST,)):
+        for one, other in (
+            (ready.interactions(*splits).matrix, older.interactions(*splits).matrix),
+            (ready.bought(*splits), older.bought(*splits)),
+        ):
+            assert one.toarray().tolist() == other.toarray().tolist()
+            assert one.has_canonical_format
+    assert (ready.seen.toarray() > 0).tolist() == (older.seen.toarray() > 0).tolist()
+    assert "_purchases" not in ready.__dict__, "sums are there without the single purchases"
+
+
+def test_a_purchase_and_a_dislike_of_the_same_add_up_to_nothing_but_were_seen(
+    folder_store: Store, tmp_path: Path
+) -> None:
+    both = changed(user=[1, 0, 0, 1, 1], item=[0, 1, 1, 2, 2], weight=[1.0, 2.0, -2.0, 1.0, 1.0], split=[0, 0, 0, 1, 2])
+    found = dataset.load(folder_store, dataset.publish(folder_store, draft(purchases=both)).id, tmp_path)
+    assert found.interactions(Split.TRAIN).matrix.toarray().tolist() == [[0, 0, 0], [1, 0, 0]]
+    assert found.seen.nnz == 3
 
 
 def test_a_snapshot_that_lost_a_file_is_written_again(store: Store, tmp_path: Path) -> None:
@@ -332,15 +361,16 @@ def test_a_changed_or_missing_file_is_noticed(
         folder_store.data.put(key, damage)
     with pytest.raises(BadDataError, match=f"{name} (has changed|is named by a manifest but missing)"):
         dataset.load(folder_store, snapshot, tmp_path / "cache")
-    assert not (tmp_path / "cache" / snapshot).exists()
+    assert not (tmp_path / "cache" / "snapshots" / snapshot).exists()
 
 
 def test_what_was_brought_once_is_used_again_and_brought_anew_where_it_changed(
-    folder_store: Store, tmp_path: Path
+    folder_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(FolderBucket, "fetch", Bucket.fetch)  # as a store that is far away
     snapshot = dataset.publish(folder_store, draft()).id
     first = dataset.load(folder_store, snapshot, tmp_path)
-    copy = tmp_path / snapshot / "interactions.parquet"
+    copy = tmp_path / "snapshots" / snapshot / "interactions.parquet"
     fetched: list[str] = []
     get_file = folder_store.data.get_file
 
@@ -353,7 +383,7 @@ def test_what_was_brought_once_is_used_again_and_brought_anew_where_it_changed(
     assert fetched == []
     copy.write_bytes(b"something else")
     assert np.array_equal(dataset.load(folder_store, snapshot, tmp_path).user, first.user)
-    assert len(fetched) == 3
+    assert len(fetched) == 3 + 9
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 import pytest
 import scipy.sparse as sp
 
@@ -47,17 +49,23 @@ def made(model: str, **other: object) -> Candidate:
     )  # fmt: skip
 
 
+def table(user: npt.ArrayLike, item: npt.ArrayLike, split: npt.ArrayLike) -> pl.DataFrame:
+    """One purchase of weight 1 a row, without times."""
+    columns = {"user": np.asarray(user, np.int32), "item": np.asarray(item, np.int32)}
+    return pl.DataFrame({**columns, "split": np.asarray(split, np.int8)}).with_columns(
+        pl.lit(1, pl.Float32).alias("weight")
+    )
+
+
 @pytest.fixture
 def found(ids: Callable[[str, int], IdTable]) -> Evidence:
     data = Dataset(
         id="s-1",
         users=IdTable.of(["ann", "bob", "cy"]),
         items=ids("i", 4),
-        user=np.array([0, 0, 0, 1, 1, 1, 2], np.int32),
-        item=np.array([0, 1, 2, 0, 1, 3, 0], np.int32),
-        weight=np.ones(7, np.float32),
-        time=np.arange(7, dtype=np.int64),
-        split=np.array([TRAIN, TRAIN, TEST, TRAIN, TEST, TEST, TEST], np.int8),
+        table=lambda: table(
+            [0, 0, 0, 1, 1, 1, 2], [0, 1, 2, 0, 1, 3, 0], [TRAIN, TRAIN, TEST, TRAIN, TEST, TEST, TEST]
+        ),
         item_names=["Pan", NASTY, "Kite", "Tent"],
         manifest={"counts": {"purchases": 7, "users": 3, "items": 4}, "time": None},
         folder=Path(),
@@ -149,10 +157,7 @@ def test_of_many_customers_ten_are_shown_from_the_most_active_to_the_least() -> 
     users, items = IdTable.of([f"u{n:02d}" for n in range(30)]), IdTable.of([f"i{n:02d}" for n in range(31)])
     user, item = np.nonzero(bought)
     split = np.where(user == item, TEST, TRAIN).astype(np.int8)
-    data = Dataset(
-        "s", users, items, user.astype(np.int32), item.astype(np.int32), np.ones(len(user), np.float32),
-        None, split, None, {}, Path(),
-    )  # fmt: skip
+    data = Dataset("s", users, items, lambda: table(user, item, split), None, {}, Path())
     learnt = data.interactions(Split.TRAIN).matrix
     held = held_out(learnt, data.interactions(Split.TEST).matrix, 100, 7)
     one = measured(held, *([[30, 29]] * 30))
