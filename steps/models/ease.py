@@ -68,9 +68,9 @@ class Ease(ScorerModel):
     def learn(self, interactions: Interactions, seed: int, report: Report) -> ItemToItem:
         settings: EaseSettings = self.settings
         matrix = interactions.matrix
-        liked = sp.csr_matrix(
-            (np.ones(matrix.nnz, np.float32) * (matrix.data > 0), matrix.indices, matrix.indptr), matrix.shape
-        )
+        ones = np.ones(matrix.nnz, np.float32) * (matrix.data > 0)
+        # A copy, because taking out the zeros moves the indices, which others learn from too.
+        liked = sp.csr_matrix((ones, matrix.indices, matrix.indptr), matrix.shape, copy=True)
         liked.eliminate_zeros()
         buyers = liked.getnnz(axis=0)
         # A shop so small that every item has one buyer still has something to learn from.

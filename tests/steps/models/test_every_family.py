@@ -278,7 +278,10 @@ def test_a_user_of_whom_only_dislikes_are_known_gets_what_is_popular(
 ) -> None:
     user, item = np.array([0, 0, 1, 2, 3]), np.array([1, 2, 2, 2, 0])
     weight = np.array([1.0, 1.0, 1.0, 1.0, -1.0])
-    fitted = model.fit(Interactions.of(ids("u", 4), ids("i", 4), user, item, weight))
+    learnt = Interactions.of(ids("u", 4), ids("i", 4), user, item, weight)
+    before = learnt.matrix.copy()
+    fitted = model.fit(learnt)
+    assert (learnt.matrix != before).nnz == 0, "the next to learn from it must find it as it was"
     found = fitted.recommend(np.array([0, 3], np.int32), 1)
     assert found.known.tolist() == [True, False]
     assert found.items[1].tolist() == [2]
