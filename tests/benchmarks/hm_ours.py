@@ -67,10 +67,14 @@ class Ours:
             f"{found['wanted']:,} items agree, overlap {found['overlap']:.6f}"
         )
 
-    def pairs(self) -> int:
-        """How many of a user and an item the model has learned from; read here, for this process has to stay small."""
+    def learned(self) -> tuple[int, float]:
+        """From how many pairs of a user and an item, and in how many seconds.
+
+        It is read here as a file: a process that loads what reads candidates is not small any more.
+        """
         manifest = self.store / "models" / "recommender" / "candidates" / RUN / "als" / "manifest.json"
-        return int(json.loads(manifest.read_text())["metrics"]["purchases"])
+        metrics = json.loads(manifest.read_text())["metrics"]
+        return int(metrics["purchases"]), float(metrics["fit_seconds"])
 
     def _on_snapshot(self) -> tuple[str, ...]:
         return ("--snapshot", (self.work / "outputs" / "snapshot").read_text(), "--seed", str(self.seed))
