@@ -30,7 +30,7 @@ WIDTH, HEIGHT, TOP = 260, 250, 60
 COLOURS = {"data_publish": "#0072b2", "train": "#d55e00", "batch_predict": "#009e73"}
 STYLE = """
 text { font: 12px sans-serif; fill: #333 } .tick { font-size: 10px; fill: #666 } .grid { stroke: #ddd }
-.line { fill: none; stroke-width: 2 }
+.line { fill: none; stroke-width: 2 } svg { overflow: visible }
 """
 
 
@@ -115,9 +115,9 @@ def picture(points: Sequence[Point]) -> str:
         x = Scale.of([f"{point.value:,}" for point in own])
         for row, (y, what) in enumerate(((seconds, "seconds"), (memory, "MiB"))):
             place = Markup('<svg x="{}" y="{}" width="{}" height="{}">').format(
-                column * WIDTH + 10, TOP + row * HEIGHT, WIDTH - 20, HEIGHT
+                column * WIDTH + 15, TOP + row * HEIGHT, WIDTH - 40, HEIGHT
             )
-            title = Markup('<text x="50%" y="8" text-anchor="middle">{} by {}</text>').format(what, name)
+            title = Markup('<text x="50%" y="4" text-anchor="middle">{} by {}</text>').format(what, name)
             panels += place + title + drawn(own, x, y, what) + Markup("</svg>")
     return str(framed(panels, len(names) * WIDTH, TOP + 2 * HEIGHT))
 
