@@ -143,7 +143,12 @@ def gini(shown: Codes, items: int) -> float:
 
 
 def bootstrap(difference: Values, seed: int, draws: int = 1000, level: float = 0.95) -> tuple[float, float]:
-    """An interval for the mean of one difference a user: the middle 95 % of means over users drawn with repetition."""
+    """An interval for the mean of one difference a user: the middle 95 % of means over users drawn with repetition.
+
+    Of a handful of users it is all that a difference can be: that two were better served may always be chance.
+    """
+    if len(difference) < LEAST_USERS:
+        return -1.0, 1.0
     rng = np.random.default_rng(seed)
     n = len(difference)
     means = np.empty(draws)

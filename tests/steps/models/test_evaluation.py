@@ -71,7 +71,7 @@ def test_a_model_of_another_snapshot_is_asked_in_its_own_ids() -> None:
 
 
 def test_the_best_candidate_wins_and_must_beat_popularity() -> None:
-    strong, weak = recalls(0.02, 0.02), recalls(0.01, 0.01)
+    strong, weak = recalls(*[0.02] * 5), recalls(*[0.01] * 5)
     decision = decide({"als": strong, "popularity": weak}, {POPULARITY: weak})
     assert (decision.winner, decision.promote) == ("als", True)
     refused = decide({"als": weak}, {POPULARITY: weak})
@@ -115,10 +115,10 @@ def test_a_model_that_only_equals_popularity_gives_way_to_it() -> None:
 
 
 def test_popularity_replaces_only_a_live_model_that_fell_behind_it() -> None:
-    popular = recalls(0.02)
-    bars = {POPULARITY: popular, LIVE: recalls(0.01)}
+    popular = recalls(*[0.02] * 5)
+    bars = {POPULARITY: popular, LIVE: recalls(*[0.01] * 5)}
     assert decide({"popularity": popular}, bars).promote
-    bars[LIVE] = recalls(0.02)
+    bars[LIVE] = recalls(*[0.02] * 5)
     assert not decide({"popularity": popular}, bars).promote
 
 
@@ -135,6 +135,15 @@ def test_a_lead_that_may_be_chance_is_no_lead() -> None:
     assert decision.reason.startswith(said), decision.reason
     again = decide({"als": AHEAD_BY_CHANCE}, {POPULARITY: POPULAR, LIVE: recalls(*[0.0] * 40)})
     assert not again.promote
+
+
+def test_that_a_handful_of_users_was_better_served_may_be_chance() -> None:
+    better, popular = recalls(*[0.02] * 4), recalls(*[0.0] * 4)
+    decision = decide({"als": better, "popularity": popular}, {POPULARITY: popular})
+    assert (decision.winner, decision.promote) == ("popularity", True)
+    assert "als has recall@2 0.0200 and popularity 0.0000, but the difference may be chance" in decision.reason
+    live = decide({"popularity": better}, {POPULARITY: better, LIVE: popular})
+    assert not live.promote
 
 
 def test_where_a_lead_may_be_chance_and_nothing_is_live_popularity_goes_live() -> None:
