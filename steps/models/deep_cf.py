@@ -19,10 +19,14 @@ from steps.models.scorer import Scorer, Shared, cosines, load_array, require_sha
 from steps.models.scorer_model import ScorerModel, shared
 
 if TYPE_CHECKING:
-    from steps.models.networks.epochs import Epoch
+    from steps.models.networks.epochs import Epoch, Plan
 
 STEPS, LEAST_BATCH = 100, 32
 """An epoch of fewer steps teaches too little to be judged by; portions smaller than the least take too long."""
+BATCH, LARGEST_BATCH = 512, 4096
+VECTORS_EACH = 100
+"""Every step changes the vectors of all customers and products, wherever they come from. It takes little of its time
+where there are at most so many of them for each purchase of a portion."""
 ITEMS_AT_ONCE = 4096
 """So many hidden layers fit where a processor reaches them fast."""
 
@@ -39,16 +43,18 @@ class DeepCFSettings:
     drawn: int = 128
     """How many products each purchase is compared with."""
     learning_rate: float = 0.003
-    batch: int = 512
-    """At most; a shop with few purchases learns in smaller portions."""
+    batch: int = 0
+    """At most; 0 for 512 or, with many customers and products, more. With few purchases the portions are smaller."""
     epochs: int = 30
     """At most; training ends when held-back purchases are no longer found better."""
+    purchases: int = 4_000_000
+    """In all epochs together about so many are learned from: a large shop is gone through less often, but once."""
     patience: int = 3
 
     def __post_init__(self) -> None:
-        require("deep_cf", self, factors=(1, 1024), hidden=(1, 4096), drawn=(1, 8192), batch=(1, 65536))
+        require("deep_cf", self, factors=(1, 1024), hidden=(1, 4096), drawn=(1, 8192), batch=(0, 65536))
         require("deep_cf", self, dropout=(0, 0.9), emphasis=(0, 1000), learning_rate=(1e-6, 1))
-        require("deep_cf", self, epochs=(1, 1000), patience=(1, 1000))
+        require("deep_cf", self, epochs=(1, 1000), patience=(1, 1000), purchases=(1, 10**12))
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,6 @@ class DeepCF(ScorerModel):
 
     def learn(self, interactions: Interactions, seed: int, report: Report) -> Dense:
         from steps.models.networks.collaborative import Collaborative, Sizes
-        from steps.models.networks.epochs import Plan
         from steps.models.networks.training import Share, prepare, train
         from steps.models.quiet_keras import keras
 
@@ -157,10 +162,19 @@ class DeepCF(ScorerModel):
 
         rows = {"user": pairs.row.astype(np.int32), "item": pairs.col.astype(np.int32), "weight": weight}
         learnt = {name: array[holding.learnt] for name, array in rows.items()}
-        batch = min(settings.batch, max(LEAST_BATCH, int(holding.learnt.sum()) // STEPS))
-        plan = Plan(settings.epochs, batch, settings.patience, repr(settings))
+        plan = planned(settings, int(holding.learnt.sum()), users + items)
         self.curve = train(network, learnt, plan, seed, judge if holding.held else None, report, self.together)
         return _scorer(common, network.arrays())
+
+
+def planned(settings: DeepCFSettings, purchases: int, vectors: int) -> Plan:
+    """In what portions and how often is learned from purchases of so many customers and products together."""
+    from steps.models.networks.epochs import Plan
+
+    portion = settings.batch or min(max(BATCH, vectors // VECTORS_EACH), LARGEST_BATCH)
+    batch = min(portion, max(LEAST_BATCH, purchases // STEPS))
+    epochs = min(settings.epochs, max(1, settings.purchases // purchases))
+    return Plan(epochs, batch, settings.patience, repr(settings))
 
 
 def normalised(counts: sp.csr_matrix) -> sp.csr_matrix:

@@ -53,6 +53,7 @@ test split. With the library implicit installed, its ALS is measured too, as it 
     flags.add_argument("--models", default=MODELS, help="default: %(default)s")
     flags.add_argument("--set", default="", metavar="MODEL.NAME=VALUE,…", help="settings, as train takes them")
     flags.add_argument("--trials", default="1", help="settings tried for each model (default: %(default)s)")
+    flags.add_argument("--budget", default="", metavar="SECONDS", help="begin no trial after so long (default: any)")
     flags.add_argument("--implicit-trials", default="20", help="for implicit's search; 0 leaves it out (default: 20)")
     flags.add_argument("--seed", default="7", help="of the random split and of training (default: %(default)s)")
     flags.add_argument("--store", default="", metavar="FOLDER", help="keep everything there (default: nothing is kept)")
@@ -91,8 +92,9 @@ class Bench:
         asked = ("--models", ",".join(models), "--set", self.flags.set)
         planned = self.step("plan", "--snapshot", snapshot, *asked, "--again", "true", run=run)
         print(planned["reason"], file=sys.stderr)
+        search = ("--set", self.flags.set, "--trials", trials, "--budget", self.flags.budget)
         for model in json.loads(planned["models"]):
-            self.step("train", *at, "--model", model, "--set", self.flags.set, "--trials", trials, run=run)
+            self.step("train", *at, "--model", model, *search, run=run)
         if "blend" in models:
             self.step("blend", *at, run=run)
         return candidate.of_run(self.store.models, run)

@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 from steps.models import families
-from steps.models.deep_cf import DeepCF, DeepCFSettings, normalised
+from steps.models.deep_cf import DeepCF, DeepCFSettings, normalised, planned
 from steps.models.evaluation import held_out, measure
 from steps.models.interactions import Interactions
 from steps.models.popularity import Popularity
@@ -65,6 +65,29 @@ def test_training_ends_when_held_back_purchases_are_found_no_better(shop: tuple[
     assert len(figures) < 40
     assert seen == list(range(1, len(figures) + 1))
     assert figures[-1] <= max(figures[:-1])
+
+
+@pytest.mark.parametrize(
+    ("purchases", "vectors", "batch", "epochs"),
+    [
+        (900, 100, 32, 30),
+        (20_000, 900, 200, 30),
+        (100_000, 2_600, 512, 30),
+        (1_000_000, 10_000, 512, 4),
+        (1_000_000, 200_000, 2000, 4),
+        (9_000_000, 900_000, 4096, 1),
+    ],
+)
+def test_a_large_shop_is_gone_through_in_larger_portions_and_less_often(
+    purchases: int, vectors: int, batch: int, epochs: int
+) -> None:
+    plan = planned(DeepCFSettings(), purchases, vectors)
+    assert (plan.batch, plan.epochs) == (batch, epochs)
+
+
+def test_portions_and_epochs_are_what_somebody_sets() -> None:
+    plan = planned(DeepCFSettings(batch=64, epochs=9, purchases=10**9), 1_000_000, 200_000)
+    assert (plan.batch, plan.epochs) == (64, 9)
 
 
 @pytest.mark.parametrize(
