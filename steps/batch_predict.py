@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     import scipy.sparse as sp
 
     from steps.models.ids import Codes
+    from steps.models.recommender import Recommendations
     from steps.models.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
 STAGES = ("all", "plan", "shard", "merge")
-BLOCK = 4096
+BLOCK = 1 << 15
+"""Users whose lists are put together at once."""
+SUBMISSION = "submission.csv"
+"""A line a user, as competitions want it: `customer_id,prediction`, the items parted by spaces."""
 
 
 def parser() -> Parser:
@@ -141,33 +145,42 @@ def frame(
     import numpy as np
     import polars as pl
 
-    from steps.models.recommender import NOBODY
     from steps.models.scorer import rows_of
 
     tables, calculated = [_empty()], 0.0
-    catalogue = pl.Series(list(scorer.items), dtype=pl.String)
+    catalogue = pl.Series(scorer.items.names(np.arange(len(scorer.items))), dtype=pl.String)
     for start in range(rows.start, rows.stop, BLOCK):
         places = range(start, min(start + BLOCK, rows.stop))
         ids = work.users[places.start : places.stop] if work.users is not None else None
         codes: Codes = (
             scorer.users.codes(ids) if ids is not None else np.arange(places.start, places.stop, dtype=np.int32)
         )
-        found = scorer.recommend(codes, work.k, rows_of(bought, codes))
+        found = scorer.recommend_many(codes, work.k, rows_of(bought, codes))
         calculated += found.calculated * len(codes)
-        kept = found.items != NOBODY
-        owner = np.repeat(np.arange(len(codes)), kept.sum(1))
-        flat = pl.DataFrame({"row": owner, "items": catalogue.gather(found.items[kept]), "scores": found.scores[kept]})
-        lists = flat.group_by("row", maintain_order=True).agg("items", "scores")
-        users = pl.DataFrame(
-            {
-                "row": np.arange(len(codes)),
-                "user": ids if ids is not None else scorer.users.names(codes),
-                "known": found.known,
-            }
-        )
-        tables.append(users.join(lists, on="row", how="left", maintain_order="left").select(_empty().columns))
+        users = pl.DataFrame({"user": ids if ids is not None else scorer.users.names(codes), "known": found.known})
+        tables.append(users.with_columns(*lists(found, catalogue)))
         advance(len(codes))
     return pl.concat(tables), calculated / max(len(rows), 1)
+
+
+def lists(found: Recommendations, catalogue: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The items and scores of each user; nobody's place is left out."""
+    import polars as pl
+
+    from steps.models.recommender import NOBODY
+
+    nobody = found.items == NOBODY
+    flat = {
+        "items": catalogue.gather(found.items.ravel().clip(0)),
+        "scores": pl.Series(found.scores.ravel(), dtype=pl.Float32),
+    }
+    if nobody.any():
+        empty = pl.Series(nobody.ravel())
+        flat = {name: column.set(empty, None) for name, column in flat.items()}
+    items, scores = (
+        column.reshape(found.items.shape).arr.to_list().list.drop_nulls().alias(name) for name, column in flat.items()
+    )
+    return items, scores
 
 
 def _empty() -> pl.DataFrame:
@@ -178,22 +191,15 @@ def _empty() -> pl.DataFrame:
 
 
 def write(models: Bucket, work: Work, shard: int, table: pl.DataFrame, scratch: Path) -> None:
-    """The parquet file for programs, and a CSV with one line an item for people and spreadsheets."""
-    import polars as pl
-
-    parquet, csv = scratch / "part.parquet", scratch / "part.csv"
+    """Under a name that tells which part it is of how many."""
+    parquet = scratch / "part.parquet"
     # The k travels in the file, so that merge can tell a part of this work from one of another.
-    table.write_parquet(parquet, compression="zstd", metadata={"k": str(work.k)})
-    ranked = table.filter(pl.col("items").list.len() > 0).explode("items", "scores")
-    ranked.select(
-        "user", pl.int_range(1, pl.len() + 1).over("user").alias("rank"), item="items", score="scores"
-    ).write_csv(csv)
+    table.write_parquet(parquet, compression="lz4", metadata={"k": str(work.k)})
     models.put_file(f"{work.part(shard)}.parquet", parquet)
-    models.put_file(f"{work.part(shard)}.csv", csv)
 
 
 def merge(models: Bucket, work: Work) -> int:
-    """Checks that every shard is there and every user in one of them, then says so in a manifest."""
+    """Checks that all shards are there and every user is in one of them, makes one CSV, and says so in a manifest."""
     import polars as pl
 
     present = {entry.key: entry for entry in models.list(f"{work.prefix}/part-")}
@@ -202,17 +208,22 @@ def merge(models: Bucket, work: Work) -> int:
     if missing:
         raise TryAgainError(f"{len(missing)} of {work.shards} shards are missing, {models.address(missing[0])} first")
     users: list[pl.Series] = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, (Path(scratch) / SUBMISSION).open("wb") as csv:
         for number, key in enumerate(wanted):
             local = Path(scratch) / f"{number}.parquet"
             models.get_file(key, local)
             found = pl.read_parquet_metadata(local).get("k")
             if found != str(work.k):
                 raise TryAgainError(f"{models.address(key)} has k {found}, not {work.k}: predict this shard again")
-            users.append(pl.read_parquet(local, columns=["user"])["user"])
-    everybody = pl.concat(users)
-    if everybody.n_unique() != len(everybody):
-        raise BadDataError(f"a user is in two shards of {models.address(work.prefix)}")
+            part = pl.read_parquet(local, columns=["user", "items"])
+            users.append(part["user"])
+            lines = part.select(customer_id="user", prediction=pl.col("items").list.join(" "))
+            lines.write_csv(csv, include_header=number == 0)
+        everybody = pl.concat(users)
+        if everybody.n_unique() != len(everybody):
+            raise BadDataError(f"a user is in two shards of {models.address(work.prefix)}")
+        csv.flush()
+        models.put_file(f"{work.prefix}/{SUBMISSION}", Path(csv.name))
     about = {
         "version": work.release.version,
         "model": work.release.model,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 
+from steps.models.blas import one_thread, processors
 from steps.models.ids import Codes
-from steps.models.pruning import LongestFirst, pays
+from steps.models.pruning import Found, LongestFirst, compiling_pays, pays
 from steps.models.recommender import Floats, Recommendations, check_learned
 from steps.models.scorer import Scorer, Shared, cosines, load_array, require_shapes, save_arrays
 
@@ -69,9 +70,20 @@ class Factors(Scorer):
     def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
         if not pays(len(users), len(self.items), k):
             return super().recommend(users, k, hidden)
+        return self._recommend(users, k, hidden, self._longest_first.best)
+
+    def recommend_many(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        if not compiling_pays(len(users), len(self.items), self.item_factors.shape[1], k):
+            return self.recommend(users, k, hidden)
+        with one_thread():
+            return self._recommend(users, k, hidden, partial(self._longest_first.best_compiled, workers=processors()))
+
+    def _recommend(
+        self, users: Codes, k: int, hidden: sp.csr_matrix | None, best: Callable[..., Found]
+    ) -> Recommendations:
         known = self.known(users)
         items, scores = np.empty((len(users), k), np.int32), np.empty((len(users), k), np.float32)
-        found = self._longest_first.best(self.user_factors[users[known]], k, None if hidden is None else hidden[known])
+        found = best(self.user_factors[users[known]], k, None if hidden is None else hidden[known])
         items[known], scores[known] = found.items, found.scores
         if not known.all():
             strangers = super().recommend(users[~known], k, None if hidden is None else hidden[~known])

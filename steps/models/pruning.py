@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import Codes
-from steps.models.recommender import LEAST, Floats, at_least, ranked
+from steps.models.recommender import LEAST, NOBODY, Floats, at_least, ranked
 from steps.models.signature import LOWEST
 
 SCORES_AT_ONCE = 1 << 22
@@ -21,6 +22,10 @@ FIRST_ITEMS = 1024
 FIRST_OF_EACH = 32
 """So many of them at least for each item that is asked for."""
 PAIRS_AT_ONCE = 1 << 14
+USERS_AT_ONCE, ITEMS_AT_ONCE = 2048, 1024
+"""Of one worker, where very many users are asked for."""
+COMPILING_PAYS = 50_000_000_000
+"""Products that all scores would take."""
 LEAST_USERS = 64
 """Fewer are answered before the items are sorted."""
 
@@ -28,6 +33,16 @@ LEAST_USERS = 64
 def pays(users: int, items: int, k: int) -> bool:
     """Whether there are so many users and items that looking at the longest vectors first is worth it."""
     return users >= LEAST_USERS and items >= 4 * max(FIRST_ITEMS, FIRST_OF_EACH * k)
+
+
+def compiling_pays(users: int, items: int, width: int, k: int) -> bool:
+    """Whether so much is asked for that a few seconds for numba to compile the loop are won back."""
+    return pays(users, items, k) and users * items * width >= COMPILING_PAYS
+
+
+def stretches(count: int, length: int) -> Iterator[slice]:
+    for start in range(0, count, length):
+        yield slice(start, min(start + length, count))
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,43 @@ class LongestFirst:
                 found.items[own], found.scores[own] = lists
                 calculated += len(own) * count
         return Found(found.items, found.scores, calculated)
+
+    def best_compiled(self, users: Floats, k: int, hidden: sp.csr_matrix | None, workers: int) -> Found:
+        """The same for very many users: by a loop that numba compiles, and by all workers.
+
+        Tile after tile of items, and whoever has found what no shorter vector can reach is asked no more.
+        """
+        found = np.full((len(users), k), NOBODY, np.int32), np.full((len(users), k), LOWEST, np.float32)
+        starts, marked = np.zeros(len(users) + 1, np.int64), np.zeros(0, np.int32)
+        if hidden is not None:
+            ascending = hidden if hidden.has_sorted_indices else hidden.sorted_indices()
+            starts, marked = ascending.indptr.astype(np.int64), ascending.indices.astype(np.int32)
+
+        def part(rows: slice) -> int:
+            own = starts[rows.start : rows.stop + 1]
+            return self._tiles(users[rows], (own, marked), (found[0][rows], found[1][rows]))
+
+        with ThreadPoolExecutor(workers) as pool:
+            return Found(*found, sum(pool.map(part, stretches(len(users), USERS_AT_ONCE))))
+
+    def _tiles(self, users: Floats, hidden: tuple[npt.NDArray[np.int64], Codes], best: tuple[Codes, Floats]) -> int:
+        from steps.models import compiled
+
+        calculated, rows, room = 0, np.arange(len(users)), np.empty(len(users) * ITEMS_AT_ONCE, np.float32)
+        lengths = np.sqrt(np.einsum("ij,ij->i", users, users, dtype=np.float64))
+        rounding = 2 * users.shape[1] * np.finfo(np.float32).eps * lengths
+        for tile in stretches(len(self.codes), ITEMS_AT_ONCE):
+            longest = self.lengths[tile.start]
+            rows = rows[best[1][rows, -1] <= (lengths[rows] + rounding[rows]) * longest]
+            if not len(rows):
+                break
+            vectors = self.vectors[tile]
+            scores = room[: len(rows) * len(vectors)].reshape(len(rows), len(vectors))
+            np.matmul(users[rows], vectors.T, out=scores)
+            margin = (rounding * longest).astype(np.float32)
+            compiled.take_best(scores, rows, tile.start, margin, users, (self.vectors, self.codes), hidden, best)
+            calculated += scores.size
+        return calculated
 
     def needed(self, users: Floats, hidden: sp.csr_matrix | None, k: int, first: int) -> Needed:
         """What the k best of each user reach at least, by the scores of the first items, and which can reach that."""

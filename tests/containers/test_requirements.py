@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ROOT / "containers" / "requirements"
 
-# Imported in a function of code that other programs share, and reached by none but `train`.
+# Imported in a function of code that other programs share, and reached by none but `train` and `batch_predict`.
 ONLY_TRAIN_REACHES = {"tensorflow-cpu", "keras", "keras-rs", "llvmlite", "numba", "optuna", "threadpoolctl"}
 # A model for comparison on one's own machine.
 IN_NO_IMAGE = {"implicit"}

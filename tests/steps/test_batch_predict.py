@@ -78,10 +78,7 @@ def test_a_shard_written_twice_is_the_same_file(run_step: Run, released: Store) 
     first = {entry.key: released.models.get(entry.key) for entry in released.models.list("predictions/")}
     run_step("batch_predict", *flags)
     assert {entry.key: released.models.get(entry.key) for entry in released.models.list("predictions/")} == first
-    assert sorted(first) == [
-        "predictions/1/part-00001-of-00003.csv",
-        "predictions/1/part-00001-of-00003.parquet",
-    ]
+    assert sorted(first) == ["predictions/1/part-00001-of-00003.parquet"]
 
 
 def test_planned_shards_make_the_same_whole(run_step: Run, released: Store) -> None:
@@ -138,17 +135,21 @@ def test_listed_users_are_predicted_in_their_order_also_unknown_ones(
     assert run_step("batch_predict", "--users-file", "store:lists/some")[1]["users"] == "1"
 
 
-def test_the_csv_has_a_line_an_item_that_people_can_read(run_step: Run, released: Store) -> None:
-    run_step("batch_predict", "--shards", "1", "--k", "3")
-    found = pd.read_csv(io.BytesIO(released.models.get("predictions/1/part-00000-of-00001.csv")))
-    assert list(found.columns) == ["user", "rank", "item", "score"]
-    assert len(found) == 150
-    assert found["rank"].tolist()[:4] == [1, 2, 3, 1]
+def test_one_csv_has_a_line_a_user_as_competitions_want_it(run_step: Run, released: Store) -> None:
+    run_step("batch_predict", "--shards", "3", "--k", "3")
+    found = pd.read_csv(io.BytesIO(released.models.get("predictions/1/submission.csv")))
+    assert list(found.columns) == ["customer_id", "prediction"]
+    expected = table(released)
+    assert found["customer_id"].tolist() == expected["user"].to_list()
+    assert found["prediction"].str.split(" ").tolist() == expected["items"].to_list()
 
 
 def test_a_user_who_bought_nearly_all_gets_what_is_left(run_step: Run, released: Store) -> None:
     run_step("batch_predict", "--shards", "1", "--k", "40")
-    assert set(table(released)["items"].list.len()) == {26}
+    found = table(released)
+    assert set(found["items"].list.len()) == {26}
+    assert set(found["scores"].list.len()) == {26}
+    assert not found["items"].list.eval(pl.element().is_null()).list.any().any()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 from steps.models import pruning
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
-from steps.models.pruning import LongestFirst, pays
+from steps.models.pruning import Found, LongestFirst, pays
 from steps.models.recommender import NOBODY, Floats
 from steps.models.scorer import Scorer, Shared
 from steps.models.signature import LOWEST
@@ -22,6 +22,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "FIRST_OF_EACH", 4)
     monkeypatch.setattr(pruning, "SCORES_AT_ONCE", 50_000)
     monkeypatch.setattr(pruning, "PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr(pruning, "USERS_AT_ONCE", 70)
+    monkeypatch.setattr(pruning, "ITEMS_AT_ONCE", 130)
 
 
 @pytest.fixture
@@ -56,23 +58,30 @@ def brute_force(users: Floats, items: Floats, k: int, hidden: sp.csr_matrix | No
     return np.where(best > -np.inf, order, NOBODY).tolist(), best
 
 
+def best(items: Floats, users: Floats, k: int, hidden: sp.csr_matrix | None, compiled: bool, workers: int = 2) -> Found:
+    all_items = LongestFirst.of(items)
+    return all_items.best_compiled(users, k, hidden, workers) if compiled else all_items.best(users, k, hidden)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
 @pytest.mark.parametrize("k", [1, 12, 100])
 @pytest.mark.parametrize("filtered", [True, False], ids=["without what was bought", "all"])
 def test_it_is_what_all_scores_in_double_precision_give(
-    users: Floats, items: Floats, hidden: sp.csr_matrix, k: int, filtered: bool
+    users: Floats, items: Floats, hidden: sp.csr_matrix, k: int, filtered: bool, compiled: bool
 ) -> None:
     chosen = hidden if filtered else None
-    found = LongestFirst.of(items).best(users, k, chosen)
+    found = best(items, users, k, chosen, compiled)
     expected, scores = brute_force(users, items, k, chosen)
     assert found.items.tolist() == expected
     assert np.array_equal(found.scores, np.where(scores > -np.inf, scores, np.float32(LOWEST)))
 
 
-def test_rounding_hides_no_item(hidden: sp.csr_matrix) -> None:
+@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+def test_rounding_hides_no_item(hidden: sp.csr_matrix, compiled: bool) -> None:
     random = np.random.default_rng(4)
     users = random.normal(size=(USERS, 64)).astype(np.float32)
     items = (random.normal(size=(ITEMS, 64)) * random.pareto(1.5, (ITEMS, 1))).astype(np.float32)
-    found = LongestFirst.of(items).best(users, 12, hidden)
+    found = best(items, users, 12, hidden, compiled)
     _, scores = brute_force(users, items, 12, hidden)
     there = scores > -np.inf
     assert np.array_equal(found.items != NOBODY, there)
@@ -81,18 +90,22 @@ def test_rounding_hides_no_item(hidden: sp.csr_matrix) -> None:
     assert theirs[there] == pytest.approx(scores[there], rel=1e-6, abs=1e-5 * np.abs(scores[there]).max())
 
 
-def test_where_no_item_is_liked_the_least_disliked_are_found(items: Floats, hidden: sp.csr_matrix) -> None:
+@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+def test_where_no_item_is_liked_the_least_disliked_are_found(
+    items: Floats, hidden: sp.csr_matrix, compiled: bool
+) -> None:
     users = -np.random.default_rng(3).integers(1, 9, (USERS, WIDTH)).astype(np.float32)
     positive = np.abs(items) + 1
-    found = LongestFirst.of(positive).best(users, 12, hidden)
+    found = best(positive, users, 12, hidden, compiled)
     assert found.items.tolist() == brute_force(users, positive, 12, hidden)[0]
     assert (found.scores < 0).all()
 
 
-def test_ties_go_to_the_lower_code(users: Floats, items: Floats) -> None:
+@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+def test_ties_go_to_the_lower_code(users: Floats, items: Floats, compiled: bool) -> None:
     twins = items.copy()
     twins[2000:], twins[1200:1700] = twins[:1000], 0  # the same vectors once more, and some of nothing
-    found = LongestFirst.of(twins).best(users, 20)
+    found = best(twins, users, 20, None, compiled)
     assert found.items.tolist() == brute_force(users, twins, 20, None)[0]
 
 
@@ -100,6 +113,18 @@ def test_somebody_of_whom_nothing_was_learned_gets_the_first_items(items: Floats
     nothing = np.zeros((USERS, WIDTH), np.float32)
     found = LongestFirst.of(items).best(nothing[:10], 12, sp.csr_matrix(hidden[:10]))
     assert found.items.tolist() == brute_force(nothing, items, 12, hidden)[0][:10]
+
+
+def test_scores_are_the_same_whoever_else_is_asked_for_and_however_many_ask(hidden: sp.csr_matrix) -> None:
+    random = np.random.default_rng(4)
+    users, items = (random.normal(size=(count, 64)).astype(np.float32) for count in (USERS, ITEMS))
+    together = best(items, users, 12, hidden, compiled=True, workers=1)
+    more = best(items, users, 12, hidden, compiled=True, workers=4)
+    some = np.arange(0, USERS, 3)
+    fewer = best(items, users[some], 12, sp.csr_matrix(hidden[some]), compiled=True)
+    for one, rows in ((more, slice(None)), (fewer, some)):
+        assert one.items.tobytes() == together.items[rows].tobytes()
+        assert one.scores.tobytes() == together.scores[rows].tobytes()
 
 
 def test_scores_are_the_same_whoever_else_is_asked_for(
@@ -116,12 +141,14 @@ def test_scores_are_the_same_whoever_else_is_asked_for(
 def test_most_scores_are_never_calculated(users: Floats, items: Floats) -> None:
     usual = LongestFirst.of(items).best(users, 12).calculated
     assert USERS * 256 < usual < 0.25 * USERS * ITEMS
+    assert USERS * 130 <= best(items, users, 12, None, compiled=True).calculated < usual
     alike = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1)
     assert LongestFirst.of(alike).best(users, 12).calculated > 2 * usual
 
 
-def test_nobody_gets_nothing(items: Floats) -> None:
-    found = LongestFirst.of(items).best(np.empty((0, WIDTH), np.float32), 12)
+@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+def test_nobody_gets_nothing(items: Floats, compiled: bool) -> None:
+    found = best(items, np.empty((0, WIDTH), np.float32), 12, None, compiled)
     assert (found.items.shape, found.calculated) == ((0, 12), 0)
 
 
