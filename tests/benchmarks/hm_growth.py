@@ -38,8 +38,8 @@ text { font: 12px sans-serif; fill: #333 } .tick { font-size: 10px; fill: #666 }
 class Shape:
     """Of the purchases and of what is made of them."""
 
-    rows: int = 400_000
-    users: int = 20_000
+    rows: int = 1_000_000
+    users: int = 50_000
     items: int = 8_000
     factors: int = 32
     k: int = 12
@@ -62,7 +62,8 @@ class Point:
 
 def measure(work: Path, plot: Path | None) -> None:
     """Prints a line of the table as each is known, and draws them all at the end."""
-    print(f"from {Shape()}, each multiplied while the others stay\n")
+    begin = ", ".join(f"{getattr(Shape(), name):,} {name}" for name in MEASURES)
+    print(f"from {begin}: each by {' and '.join(map(str, STEPS))} while the others stay; {ITERATIONS} iterations\n")
     titles = ["", *(f"{name} {what}" for name in COLOURS for what in ("s", "MiB"))]
     print(f"| {' | '.join(titles)} |\n| {' | '.join('---' for _ in titles)} |")
     points = []
