@@ -60,6 +60,9 @@ class FolderBucket(Bucket):
     def put_file(self, key: str, path: Path) -> None:
         self._write(key, lambda unfinished: shutil.copyfile(path, unfinished), os.replace)
 
+    def take_file(self, key: str, path: Path) -> None:
+        self._write(key, lambda unfinished: _link_or_copy(path, unfinished), os.replace)
+
     def get_file(self, key: str, path: Path) -> None:
         with self._errors(key):
             shutil.copyfile(self._path(key), path)
@@ -137,6 +140,13 @@ class FolderBucket(Bucket):
             place = error.filename2 or error.filename or self.address(key)
             sentence = f"the store cannot use {place}: {error.strerror}"
             raise (UsageError if error.errno in NOT_ALLOWED else TryAgainError)(sentence) from error
+
+
+def _link_or_copy(path: Path, target: Path) -> None:
+    try:
+        os.link(path, target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(path, target)
 
 
 def _make_folder(folder: Path) -> None:

@@ -104,13 +104,20 @@ class Bucket(ABC):
         """Where a person finds the object."""
 
     def upload(self, folder: Path, prefix: str) -> dict[str, FileRecord]:
-        """Writes every file of a folder under `prefix` and returns the records for a manifest."""
+        """Writes every file of a folder under `prefix` and returns the records for a manifest.
+
+        The files are given away: who made them must not change them any more.
+        """
         records = {}
         for path in sorted(file for file in folder.rglob("*") if file.is_file()):
             name = path.relative_to(folder).as_posix()
             records[name] = FileRecord.of(path)
-            self.put_file(f"{prefix}/{name}", path)
+            self.take_file(f"{prefix}/{name}", path)
         return records
+
+    def take_file(self, key: str, path: Path) -> None:
+        """Writes an object from a file that nobody changes any more, and that may be gone afterwards."""
+        self.put_file(key, path)
 
     def download(self, prefix: str, records: Mapping[str, FileRecord], folder: Path) -> None:
         """Brings the recorded files to `folder`, which appears only when all are there and every checksum holds."""

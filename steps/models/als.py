@@ -92,6 +92,7 @@ class ALS(FactorModel):
                 except np.linalg.LinAlgError as error:
                     raise CheckFailedError("als: a vector is not determined; try more regularization") from error
                 report(done + 1, settings.iterations)
+        self.partial = None  # with it go the matrices, of which a large shop's take much room
         return sides.vectors()
 
     def fold_in(self) -> FoldIn:

@@ -130,7 +130,7 @@ class Factors(Scorer):
 
     def write(self, folder: Path) -> Mapping[str, Any]:
         arrays = {"user_factors": self.user_factors, "item_factors": self.item_factors}
-        save_arrays(folder, {name: array.astype(np.float32) for name, array in arrays.items()})
+        save_arrays(folder, {name: array.astype(np.float32, copy=False) for name, array in arrays.items()})
         return {"fold_in": asdict(self.fold_in)} if self.fold_in else {}
 
     @classmethod

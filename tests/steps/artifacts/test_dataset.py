@@ -327,14 +327,14 @@ def test_a_publisher_that_dies_before_the_manifest_leaves_no_snapshot(folder_sto
 
 def test_a_store_that_breaks_in_the_middle_leaves_no_snapshot(folder_store: Store) -> None:
     bucket = folder_store.data
-    put_file = bucket.put_file
+    take_file = bucket.take_file
 
     def full(key: str, path: Path) -> None:
         if key.endswith("users.parquet"):
             raise TryAgainError("the store is full")
-        put_file(key, path)
+        take_file(key, path)
 
-    bucket.put_file = full  # type: ignore[method-assign]
+    bucket.take_file = full  # type: ignore[method-assign]
     with pytest.raises(TryAgainError):
         dataset.publish(folder_store, draft())
     assert not [entry for entry in bucket.list() if entry.key.endswith("manifest.json")]

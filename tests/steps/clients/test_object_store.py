@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -117,6 +118,20 @@ def test_a_folder_goes_up_and_comes_down_with_checksums(bucket: Bucket, tmp_path
     bucket.download("model", records, tmp_path / "target")
     assert (tmp_path / "target" / "deep" / "b ü.txt").read_text() == "b"
     assert FileRecord.of(tmp_path / "target" / "a.bin") == records["a.bin"]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
+def test_a_folder_takes_files_without_a_copy_where_it_can(
+    folder_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a").write_text("a")
+    if not links:
+        monkeypatch.setattr(os, "link", Mock(side_effect=OSError(errno.EXDEV, "Invalid cross-device link")))
+    folder_store.models.upload(tmp_path / "source", "model")
+    stored = Path(folder_store.models.address("model/a"))
+    assert stored.read_text() == "a"
+    assert stored.samefile(tmp_path / "source" / "a") is links
 
 
 def test_a_changed_object_is_noticed_and_nothing_comes_down(bucket: Bucket, tmp_path: Path) -> None:
