@@ -130,6 +130,21 @@ def test_the_loss_of_every_pair_is_at_its_least(name: str, compiled: bool, pairs
     assert not found[18].any()
 
 
+@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+@pytest.mark.parametrize("width", [1, 12])
+def test_odd_customers_and_products_are_solved_like_others(width: int, compiled: bool, other: Floats) -> None:
+    """One who bought 2,000 times, one who never bought, a product of everybody and one of nobody, both ways round."""
+    how, random = SYSTEMS["the example's"][0], np.random.default_rng(5)
+    bought = (random.random((60, 80)) < 0.05).astype(np.float32)
+    bought[3], bought[4], bought[:, 7], bought[:, 9] = 2000 / 80, 0, 1, 0
+    for table, vectors in ((bought, other), (bought.T, other[:60])):
+        pairs = sp.csr_matrix(np.ascontiguousarray(table))
+        found, turned = solved(pairs, np.ascontiguousarray(vectors[:, :width]), how, compiled=compiled)
+        best = at_the_least_loss(pairs, vectors[:, :width], how)
+        assert found @ turned.T == pytest.approx(best, abs=1e-3)
+        assert not found[~table.any(axis=1)].any()
+
+
 def test_turning_changes_no_score(pairs: sp.csr_matrix, other: Floats) -> None:
     _, turned = solved(pairs, other, SYSTEMS["defaults"][0])
     assert turned @ turned.T == pytest.approx(other @ other.T, abs=1e-4)

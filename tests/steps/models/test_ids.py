@@ -50,3 +50,12 @@ def test_a_saved_table_is_mapped_not_read(tmp_path: Path) -> None:
     loaded = IdTable.load(tmp_path, "users")
     assert list(loaded) == AWKWARD
     assert isinstance(loaded.text, np.memmap)
+
+
+@pytest.mark.parametrize("ids", [["a", "bc", "d"], ["a", "ü", "日本語"], ["", "x"]], ids=["ascii", "others", "empty"])
+def test_a_stretch_of_ids_is_read_as_single_ones_are(ids: list[str]) -> None:
+    table = IdTable.of(ids)
+    for first in range(len(ids)):
+        for end in range(first, len(ids) + 1):
+            assert table.names(np.arange(first, end)) == ids[first:end]
+    assert table.names(np.array([1, 0])) == [ids[1], ids[0]]
