@@ -27,7 +27,7 @@ NEAR, FOR_READING, DATA = 2, 0, 1
 
 def loop(function: Function) -> Function:
     """Compiles when it is first called, and keeps what comes of it beside this file or in the user's cache."""
-    options = {"nogil": True, "fastmath": True}
+    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
     try:
         return cast(Function, njit(cache=True, **options)(function))
     except RuntimeError:  # neither place can be written, as in a container: then each process compiles
