@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 LONGEST_ID = 256
 COMMONEST = 3
 SHOWN = 80
-MICROSECONDS = "_microseconds"
+MICROSECONDS, BOUGHT = "_microseconds", "_bought"
 FINE, BLANK, ZERO = 0, 254, 255
 """Marks of a row beside the numbers of reasons; a blank line and a weight of zero are neither purchase nor error."""
 
@@ -317,14 +317,11 @@ def _table(ids: pl.Series, codes: Codes, listed: pl.DataFrame | None, what: str)
     """The table of all ids that bought or were bought, or that the source lists; and the codes in its order."""
     used = np.zeros(len(ids), bool)
     used[codes] = True
-    bought = ids.filter(pl.Series(used)).alias("id")
-    table = bought.to_frame()
+    table = pl.DataFrame({"id": ids.filter(pl.Series(used)), BOUGHT: True})
     if listed is not None:
-        listed = _usable(listed, what)
-        everyone = pl.concat([table, listed.select("id")]).unique()
-        table = everyone.join(listed, on="id", how="left").sort("id")
-    place = np.flatnonzero(table["id"].is_in(bought.implode()).to_numpy()).astype(np.int32)
-    return table, place[(np.cumsum(used) - 1)[codes]]
+        table = table.join(_usable(listed, what), on="id", how="full", coalesce=True).sort("id")
+    place = np.flatnonzero(table[BOUGHT].is_not_null().to_numpy()).astype(np.int32)
+    return table.drop(BOUGHT), place[(np.cumsum(used) - 1)[codes]]
 
 
 def _usable(listed: pl.DataFrame, what: str) -> pl.DataFrame:
