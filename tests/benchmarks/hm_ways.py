@@ -28,7 +28,7 @@ from steps.runtime.progress import progress  # noqa: E402
 
 MATRIX, MODEL, SUBMISSION = "matrix.npz", "model.npz", "submission.csv"
 K = 12
-SAMPLED_ROWS, SAMPLED_CUSTOMERS = 2_000_000, 2000
+SAMPLED_ROWS, SAMPLED_CUSTOMERS = 1_000_000, 2000
 """More are not gone through one by one."""
 AT_ONCE = 10_000
 """Customers that are recommended to in one call."""
