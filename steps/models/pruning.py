@@ -90,7 +90,7 @@ class LongestFirst:
             calculated += len(rows) * first
             for group, count in needed.groups():
                 own = rows[group]
-                lists = self._among(users[own], _rows(hidden, own), k, count, needed.least[group])
+                lists = self._among(users[own], _rows(hidden, own), k, count, needed.rounding[group])
                 found.items[own], found.scores[own] = lists
                 calculated += len(own) * count
         return Found(found.items, found.scores, calculated)
@@ -142,7 +142,7 @@ class LongestFirst:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             shortest = np.where(least > 0, least / lengths, 0)
         counts = np.searchsorted(-self.lengths, -shortest, side="right")
-        return Needed(np.asarray(least, np.float32), counts)
+        return Needed(np.asarray(rounding, np.float32), counts)
 
     def _scores(self, users: Floats, hidden: sp.csr_matrix | None, count: int) -> Floats:
         """Of the first `count` items, LOWEST where they are hidden."""
@@ -155,10 +155,12 @@ class LongestFirst:
         return scores
 
     def _among(
-        self, users: Floats, hidden: sp.csr_matrix | None, k: int, count: int, least: Floats
+        self, users: Floats, hidden: sp.csr_matrix | None, k: int, count: int, rounding: Floats
     ) -> tuple[Codes, Floats]:
-        """The best of the first `count` items, that reach at least so much."""
+        """The best of the first `count` items, whose scores may be wrong by so much."""
         scores = self._scores(users, hidden, count)
+        reached = at_least(scores, k)
+        least = np.where(reached > LOWEST, reached - rounding, LEAST)
         rows, places = np.divmod(np.flatnonzero(scores >= np.maximum(least, LEAST)[:, None]), count)
         codes = self.codes[places]
         order = np.argsort(rows * len(self.codes) + codes)
@@ -176,9 +178,9 @@ class LongestFirst:
 
 @dataclass(frozen=True)
 class Needed:
-    """Of each user what an item must reach, and how many of the longest vectors may do so."""
+    """Of each user by how much the scores may be wrong, and how many of the longest vectors may be among the best."""
 
-    least: Floats
+    rounding: Floats
     counts: npt.NDArray[np.intp]
 
     def groups(self) -> Iterator[tuple[npt.NDArray[np.intp], int]]:
