@@ -25,8 +25,8 @@ MEGABYTES = {
     "serve": 550,
     "slot-server": 550,
     "plan": 700,
-    "batch-predict": 700,
     "evaluate": 900,
+    "batch-predict": 950,
     "data-publish": 1200,
     "train": 2200,
     "blend": 2200,
@@ -36,7 +36,7 @@ MEGABYTES = {
 LOOK_AROUND = """
 import importlib.util, json, os, shutil, sys
 tools = "pip pip3 gcc cc g++ c++ make ld as cargo rustc git curl wget".split()
-libraries = "pip tensorflow implicit polars pandas hera pytest workflows cron".split()
+libraries = "pip tensorflow implicit numba polars pandas hera pytest workflows cron".split()
 app = [os.path.join(parent, name) for parent, _, names in os.walk("/app") for name in names]
 print(json.dumps({
     "user": os.getuid(),
@@ -112,14 +112,36 @@ def test_it_holds_the_libraries_of_its_program_and_no_heavier_ones(
     seen: Callable[[str], dict[str, object]], target: str
 ) -> None:
     heavy = {
-        "train": {"tensorflow", "polars"},
-        "blend": {"tensorflow", "polars"},
+        "train": {"tensorflow", "polars", "numba"},
+        "blend": {"tensorflow", "polars", "numba"},
         "evaluate": {"polars", "pandas"},
         "data-publish": {"polars"},
         "plan": {"polars"},
-        "batch-predict": {"polars"},
+        "batch-predict": {"polars", "numba"},
     }
     assert set(seen(target)["libraries"]) == heavy.get(target, set())
+
+
+COMPILE = """
+import numpy as np
+import scipy.sparse as sp
+from concurrent.futures import ThreadPoolExecutor
+from steps.models.factors import FoldIn
+from steps.models.least_squares import solve_side
+from steps.models.pruning import LongestFirst
+rng = np.random.default_rng(0)
+bought = sp.csr_matrix(rng.random((50, 30)) < 0.3, dtype=np.float32)
+users, items = np.zeros((50, 4), np.float32), rng.random((30, 4)).astype(np.float32)
+with ThreadPoolExecutor(2) as pool:
+    solve_side(users, items, bought, FoldIn(1.0, 0.3, 0.5), pool, compiled=True)
+print(LongestFirst.of(items).best_compiled(users, 3, bought, 2).items.shape)
+"""
+
+
+@pytest.mark.parametrize("place", ["train", "batch-predict"])
+def test_loops_are_compiled_on_a_read_only_root(container: Run, place: str) -> None:
+    done = container(place, "-c", COMPILE, options=(*HARDENED, *WRITABLE, "--entrypoint=python"))
+    assert (done.returncode, done.stdout) == (0, "(50, 3)\n"), done.stderr
 
 
 def test_it_holds_its_own_program_only(seen: Callable[[str], dict[str, object]], target: str) -> None:
