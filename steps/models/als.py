@@ -13,7 +13,8 @@ from steps.models.blas import one_thread, processors
 from steps.models.factor_model import FactorModel
 from steps.models.factors import Factors, FoldIn
 from steps.models.interactions import DAY, Interactions
-from steps.models.least_squares import ROWS_AT_ONCE, Sides, compiling_pays, stretches
+from steps.models.least_squares import ROWS_AT_ONCE, Sides, compiling_pays
+from steps.models.portions import stretches
 from steps.models.recommender import Floats, Report
 from steps.models.scorer_model import shared
 from steps.runtime.errors import CheckFailedError, UsageError

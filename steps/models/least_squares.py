@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.factors import FoldIn
+from steps.models.portions import stretches
 from steps.models.recommender import Floats
 
 Rows = npt.NDArray[np.int64]
@@ -122,11 +123,6 @@ def main_axes(vectors: Floats, pool: ThreadPoolExecutor) -> tuple[Floats, Floats
 
 def turn(vectors: Floats, rows: slice, axes: Floats) -> None:
     vectors[rows] = vectors[rows] @ axes
-
-
-def stretches(rows: int, length: int) -> Iterator[slice]:
-    for start in range(0, rows, length):
-        yield slice(start, min(start + length, rows))
 
 
 def blocks(lengths: npt.NDArray[np.integer], width: int) -> Iterator[slice]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import Codes
+from steps.models.portions import stretches
 from steps.models.recommender import LEAST, NOBODY, Floats, at_least, ranked
 from steps.models.signature import LOWEST
 
@@ -38,11 +39,6 @@ def pays(users: int, items: int, k: int) -> bool:
 def compiling_pays(users: int, items: int, width: int, k: int) -> bool:
     """Whether so much is asked for that a few seconds for numba to compile the loop are won back."""
     return pays(users, items, k) and users * items * width >= COMPILING_PAYS
-
-
-def stretches(count: int, length: int) -> Iterator[slice]:
-    for start in range(0, count, length):
-        yield slice(start, min(start + length, count))
 
 
 @dataclass(frozen=True)
