@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from steps.clients import checked
+from steps.clients.checked import Checked, Look
 from steps.clients.object_store import Bucket, Entry, FileRecord, ObjectExistsError, ObjectMissingError
 from steps.runtime.errors import BadDataError, TryAgainError, UsageError
 
@@ -24,6 +26,7 @@ class FolderBucket(Bucket):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._checked = Checked(root)
 
     def put(self, key: str, data: bytes) -> None:
         self._write(key, lambda path: path.write_bytes(data), os.replace)
@@ -55,7 +58,18 @@ class FolderBucket(Bucket):
             with self._errors(key):
                 path = self._path(key)
                 path.unlink(missing_ok=True)
+                self._checked.forget(key)
                 self._remove_empty(path.parent)
+
+    def upload(self, folder: Path, prefix: str) -> dict[str, FileRecord]:
+        before = {path: Look.at(path) for path in folder.rglob("*") if path.is_file()}
+        records = super().upload(folder, prefix)
+        for name, record in records.items():
+            key, look = f"{prefix}/{name}", before[folder / name]
+            with suppress(FileNotFoundError):  # somebody has deleted it already
+                if Look.at(self._path(key)) == look:  # linked, and so it is what was read; a copy was not read yet
+                    self._checked.keep(key, record, look)
+        return records
 
     def put_file(self, key: str, path: Path) -> None:
         self._write(key, lambda unfinished: shutil.copyfile(path, unfinished), os.replace)
@@ -76,7 +90,10 @@ class FolderBucket(Bucket):
         for name, record in records.items():
             key = f"{prefix}/{name}"
             try:
-                self._check(key, record, self._path(key))
+                look = Look.at(self._path(key))
+                if not self._checked.holds(key, record, look):
+                    self._check(key, record, self._path(key))
+                    self._checked.keep(key, record, look)
             except FileNotFoundError as missing:
                 raise BadDataError(f"{self.address(key)} is named by a manifest but missing") from missing
         return self._path(prefix)
@@ -169,7 +186,9 @@ def _into(path: Path, finish: Callable[[], None]) -> None:
 
 def _files(folder: Path, *, unfinished: bool) -> Iterator[Path]:
     """The objects below a folder, or what their writers have not finished."""
-    for parent, _, names in os.walk(folder, onerror=_unless_missing):
+    for parent, folders, names in os.walk(folder, onerror=_unless_missing):
+        if checked.FOLDER in folders:
+            folders.remove(checked.FOLDER)
         for name in names:
             if name.startswith(UNFINISHED) is unfinished:
                 yield Path(parent) / name

@@ -103,8 +103,10 @@ class Live:
             self.problem = "nothing has been released yet"
             return
         if self.model is None or newest.version != self.model.release.version:
+            began = time.perf_counter()
             self.model = self._load(newest)
-            log.info("version %d (%s) answers now", newest.version, newest.model)
+            seconds = time.perf_counter() - began
+            log.info("version %d (%s) answers now, loaded in %.2f s", newest.version, newest.model, seconds)
             self._forget_others(newest.version)
         self.problem = ""
 

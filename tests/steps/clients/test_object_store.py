@@ -16,6 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from steps.clients import checked
 from steps.clients import folder_store as folder_module
 from steps.clients.folder_store import FolderBucket
 from steps.clients.object_store import (
@@ -359,3 +360,114 @@ def test_writers_and_deleters_of_one_folder_do_not_disturb_each_other(tmp_path: 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(churn, range(4)))
     assert bucket.list() == []
+
+
+@pytest.fixture
+def big(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a file that counts as large, and was written long ago."""
+    monkeypatch.setattr(checked, "LEAST_BYTES", 4)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    written(folder / "a", b"right", 1_000_000_000)
+    return folder
+
+
+def written(path: Path, content: bytes, time: float) -> None:
+    path.write_bytes(content)
+    os.utime(path, (time, time))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files whose checksums are taken."""
+    found: list[str] = []
+    of = FileRecord.of
+
+    def noticed(path: Path) -> FileRecord:
+        found.append(path.name)
+        return of(path)
+
+    monkeypatch.setattr(FileRecord, "of", noticed)
+    return found
+
+
+def test_a_large_file_is_read_once_by_who_gives_it_and_by_nobody_after(
+    tmp_path: Path, big: Path, reads: list[str]
+) -> None:
+    (big / "small").write_text("s")
+    records = FolderBucket(tmp_path / "store").upload(big, "model")
+    assert sorted(reads) == ["a", "small"]
+    for _ in range(2):
+        del reads[:]
+        FolderBucket(tmp_path / "store").fetch("model", records, tmp_path / "cache")
+        assert reads == ["small"]
+
+
+def test_a_large_file_that_was_copied_into_the_store_is_read_there_once(
+    tmp_path: Path, big: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = FolderBucket(tmp_path / "store")
+    monkeypatch.setattr(folder_module, "_link_or_copy", lambda path, target: written(target, path.read_bytes(), 1e9))
+    records = bucket.upload(big, "model")
+    for expected in (["a"], []):
+        del reads[:]
+        bucket.fetch("model", records, tmp_path / "cache")
+        assert reads == expected
+
+
+def test_a_copy_inside_the_store_is_read_again(tmp_path: Path, big: Path, reads: list[str]) -> None:
+    bucket = FolderBucket(tmp_path / "store")
+    records = bucket.upload(big, "model")
+    bucket.copy("model/a", "slot/a")
+    del reads[:]
+    bucket.fetch("model", records, tmp_path / "cache")
+    assert reads == []
+    bucket.fetch("slot", records, tmp_path / "cache")
+    assert reads == ["a"]
+
+
+@pytest.mark.parametrize("how", ["in place", "by another file", "by another of the same time"])
+def test_a_large_file_that_was_changed_since_is_noticed(tmp_path: Path, big: Path, how: str) -> None:
+    bucket = FolderBucket(tmp_path / "store")
+    records = bucket.upload(big, "model")
+    bucket.fetch("model", records, tmp_path / "cache")
+    stored = tmp_path / "store" / "model" / "a"
+    if how == "in place":
+        stored.write_bytes(b"wrong")
+    else:
+        written(tmp_path / "other", b"wrong", 1_000_000_000 if "same" in how else 1_000_000_001)
+        (tmp_path / "other").replace(stored)
+    with pytest.raises(BadDataError, match="has changed"):
+        bucket.fetch("model", records, tmp_path / "cache")
+
+
+def test_a_file_that_is_being_written_is_not_remembered(tmp_path: Path, big: Path, reads: list[str]) -> None:
+    (big / "a").write_bytes(b"right")
+    os.utime(big / "a", (4e9, 4e9))  # whoever reads it now may read it before the last write
+    bucket = FolderBucket(tmp_path / "store")
+    records = bucket.upload(big, "model")
+    for _ in range(2):
+        del reads[:]
+        bucket.fetch("model", records, tmp_path / "cache")
+        assert reads == ["a"]
+
+
+def test_what_is_remembered_of_files_is_no_object_and_goes_with_them(tmp_path: Path, big: Path) -> None:
+    bucket = FolderBucket(tmp_path)
+    bucket.upload(big, "model")
+    kept = tmp_path / checked.FOLDER
+    assert len(list(kept.iterdir())) == 1
+    assert [entry.key for entry in bucket.list("model/")] == ["model/a"]
+    assert not any(checked.FOLDER in entry.key for entry in bucket.list())
+    bucket.delete_under("model")
+    assert list(kept.iterdir()) == []
+
+
+def test_a_store_that_may_not_be_written_to_is_read_each_time(tmp_path: Path, big: Path, reads: list[str]) -> None:
+    bucket = FolderBucket(tmp_path / "store")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / checked.FOLDER).write_text("in the way: no folder can be made")
+    records = bucket.upload(big, "model")
+    del reads[:]
+    bucket.fetch("model", records, tmp_path / "cache")
+    assert reads == ["a"]
