@@ -13,8 +13,8 @@ from steps.models.blas import one_thread, processors
 from steps.models.factor_model import FactorModel
 from steps.models.factors import Factors, FoldIn
 from steps.models.interactions import DAY, Interactions
-from steps.models.least_squares import ROWS_AT_ONCE, Sides, compiling_pays
-from steps.models.portions import stretches
+from steps.models.large_least_squares import LargeSides, compiling_pays
+from steps.models.least_squares import Sides
 from steps.models.recommender import Floats, Report
 from steps.models.scorer_model import shared
 from steps.runtime.errors import CheckFailedError, UsageError
@@ -82,14 +82,15 @@ class ALS(FactorModel):
     def vectors(self, interactions: Interactions, seed: int, report: Report) -> tuple[Floats, Floats]:
         settings: ALSSettings = self.settings
         weights = confidence(interactions, settings)
-        sides = Sides.of(weights, *first_vectors(weights.shape, settings.factors, seed))
+        first = first_vectors(weights.shape[1], settings.factors, seed)
+        large = compiling_pays(weights.nnz, settings.factors, settings.iterations)
+        sides = LargeSides.of(weights, first, settings.unobserved) if large else Sides.of(weights, first)
         how, workers = self.fold_in(), processors()
-        compiled = compiling_pays(weights.nnz, settings.factors, settings.iterations)
         self.partial = lambda: Factors(shared(interactions), *sides.vectors(), how)
         with one_thread():
             for done in range(settings.iterations):
                 try:
-                    sides.improve(how, workers, compiled=compiled)
+                    sides.improve(how, workers)
                 except np.linalg.LinAlgError as error:
                     raise CheckFailedError("als: a vector is not determined; try more regularization") from error
                 report(done + 1, settings.iterations)
@@ -128,11 +129,7 @@ def decay(interactions: Interactions, half_life: float) -> Any:
     return 0.5 ** ((int(history.time.max()) - last) / (DAY * half_life))
 
 
-def first_vectors(shape: tuple[int, int], factors: int, seed: int) -> tuple[Floats, Floats]:
+def first_vectors(items: int, factors: int, seed: int) -> Floats:
+    """Those of the items, which the vectors of the users follow from."""
     random = np.random.default_rng(seed)
-    scale = START / np.sqrt(factors)
-    users, items = (np.empty((count, factors), np.float32) for count in shape)
-    for vectors in (users, items):
-        for rows in stretches(len(vectors), ROWS_AT_ONCE):  # drawn in double precision: not all at once
-            vectors[rows] = random.standard_normal(vectors[rows].shape) * scale
-    return users, items
+    return random.standard_normal((items, factors), np.float32) * np.float32(START / np.sqrt(factors))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,10 +27,6 @@ TOLERANCE = 1e-5
 """How much of what is asked for may be left over when the steps end."""
 MOST_STEPS = 30
 """A row that has not settled by then is solved directly."""
-COMPILING_PAYS = 100_000_000
-"""Numbers of vectors that are looked up in a training; without a compiler it is 40 million a second."""
-SHARES = 64
-"""Into which the rows are cut for workers."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +46,22 @@ class Sides:
     item_order: Rows
 
     @classmethod
-    def of(cls, weights: sp.csr_matrix, users: Floats, items: Floats) -> Self:
-        """From the first vectors, in the order of rows and columns."""
+    def of(cls, weights: sp.csr_matrix, items: Floats) -> Self:
+        """From the first vectors of the items, in the order of the columns."""
         user_order = np.argsort(np.diff(weights.indptr), kind="stable")
         item_order = np.argsort(weights.getnnz(axis=0), kind="stable")
         place = np.empty(len(item_order), np.int32)
         place[item_order] = np.arange(len(item_order), dtype=np.int32)
         rows = weights[user_order]
         ordered = sp.csr_matrix((rows.data, place[rows.indices], rows.indptr), rows.shape)
-        return cls(users[user_order], items[item_order], ordered, ordered.T.tocsr(), user_order, item_order)
+        users = np.zeros((len(user_order), items.shape[1]), np.float32)
+        return cls(users, items[item_order], ordered, ordered.T.tocsr(), user_order, item_order)
 
-    def improve(self, how: FoldIn, workers: int, *, compiled: bool = False) -> None:
+    def improve(self, how: FoldIn, workers: int) -> None:
         """One pass: all users' vectors from the items', then the other way."""
         with ThreadPoolExecutor(workers) as pool:
-            solve_side(self.users, self.items, self.weights, how, pool, compiled=compiled)
-            solve_side(self.items, self.users, self.transposed, how, pool, compiled=compiled)
+            solve_side(self.users, self.items, self.weights, how, pool)
+            solve_side(self.items, self.users, self.transposed, how, pool)
 
     def vectors(self) -> tuple[Floats, Floats]:
         """Of users and items, in the order of the matrix that this was made of."""
@@ -74,14 +70,7 @@ class Sides:
         return users, items
 
 
-def compiling_pays(pairs: int, factors: int, passes: int) -> bool:
-    """Whether a training takes so long that a few seconds for numba to compile the loop are won back."""
-    return pairs * factors * passes >= COMPILING_PAYS
-
-
-def solve_side(
-    into: Floats, other: Floats, weights: sp.csr_matrix, how: FoldIn, pool: ThreadPoolExecutor, *, compiled: bool
-) -> None:
+def solve_side(into: Floats, other: Floats, weights: sp.csr_matrix, how: FoldIn, pool: ThreadPoolExecutor) -> None:
     """Writes the best vectors of all rows of `weights`, given the vectors of its columns.
 
     Both sides are first turned to the main axes of `other`, which changes no score. There the part of every row's
@@ -96,15 +85,13 @@ def solve_side(
 
     lengths = np.diff(weights.indptr)
     strength = strengths(lengths, weights.shape[1], how)
-    if not how.unobserved * spread.min() + strength.min(initial=1) > 0:
-        raise np.linalg.LinAlgError("pairs that never met leave a vector open, and nothing else keeps it small")
+    require_determined(spread, strength, how)
 
     def solve(rows: slice) -> None:
         turn(into, rows, axes)
-        one = solve_compiled if compiled else solve_rows
-        into[rows] = one(into[rows], rows, other, weights, how, spread, strength[rows])
+        into[rows] = solve_rows(into[rows], rows, other, weights, how, spread, strength[rows])
 
-    for _ in pool.map(solve, shares(weights.indptr) if compiled else blocks(lengths, other.shape[1])):
+    for _ in pool.map(solve, blocks(lengths, other.shape[1])):
         pass
 
 
@@ -137,34 +124,15 @@ def blocks(lengths: npt.NDArray[np.integer], width: int) -> Iterator[slice]:
         start += count
 
 
+def require_determined(spread: Floats, strength: Floats, how: FoldIn) -> None:
+    if not how.unobserved * spread.min() + strength.min(initial=1) > 0:
+        raise np.linalg.LinAlgError("pairs that never met leave a vector open, and nothing else keeps it small")
+
+
 def strengths(lengths: npt.NDArray[np.integer], columns: int, how: FoldIn) -> Floats:
     """How strongly the vector of each row is kept small."""
     # Without pairs nothing is wanted, and zeros are the answer, however strongly they are asked for.
     return np.where(lengths > 0, how.strength(lengths, columns), 1).astype(np.float32)
-
-
-def shares(starts: npt.NDArray[np.integer]) -> Iterator[slice]:
-    """Rows that follow each other, cut where the work is about the same."""
-    rows = len(starts) - 1
-    work = starts.astype(np.int64) + np.arange(rows + 1)
-    cuts = np.unique(np.append(np.searchsorted(work, np.linspace(0, work[-1], SHARES + 1)[:-1]), rows))
-    yield from itertools.starmap(slice, itertools.pairwise(cuts.tolist()))
-
-
-def solve_compiled(
-    guess: Floats, rows: slice, other: Floats, weights: sp.csr_matrix, how: FoldIn, spread: Floats, strength: Floats
-) -> Floats:
-    """The vectors of some rows, along the main axes of `other`, by the loop that numba compiles."""
-    from steps.models import compiled
-
-    limits = np.float32(TOLERANCE), MOST_STEPS
-    starts, pairs = weights.indptr[rows.start : rows.stop + 1], (weights.indptr, weights.indices, weights.data)
-    settled = compiled.solve_rows(guess, rows.start, pairs, other, spread, strength, np.float32(how.unobserved), limits)
-    for row in np.flatnonzero(~settled):
-        own = slice(starts[row], starts[row + 1])
-        diagonal = np.float32(how.unobserved) * spread + strength[row]
-        guess[row] = solve_directly(diagonal, weights.indices[own], weights.data[own], other, how)
-    return guess
 
 
 def solve_rows(
@@ -256,12 +224,20 @@ def solve_directly(
     diagonal: Floats, columns: npt.NDArray[np.integer], confidence: Floats, other: Floats, how: FoldIn
 ) -> Floats:
     """The vector of one row, however long it is."""
-    system, wanted = np.diag(diagonal).astype(np.float64), np.zeros(len(diagonal))
+    wanted = np.zeros(len(diagonal))
     for part in stretches(len(columns), ROWS_AT_ONCE):
-        vectors, sure = other[columns[part]], confidence[part]
-        extra = np.abs(sure) - np.float32(how.unobserved)
-        system += (vectors * extra[:, None]).T @ vectors
-        wanted += np.maximum(sure, 0) @ vectors
+        wanted += np.maximum(confidence[part], 0) @ other[columns[part]]
+    return solved_directly(diagonal, columns, np.abs(confidence) - np.float32(how.unobserved), wanted, other)
+
+
+def solved_directly(
+    diagonal: Floats, columns: npt.NDArray[np.integer], extra: Floats, wanted: npt.NDArray[Any], other: Floats
+) -> Floats:
+    """What is wanted, divided by the system of one row."""
+    system = np.diag(diagonal).astype(np.float64)
+    for part in stretches(len(columns), ROWS_AT_ONCE):
+        vectors = other[columns[part]]
+        system += (vectors * extra[part][:, None]).T @ vectors
     return np.asarray(np.linalg.solve(system, wanted), np.float32)
 
 

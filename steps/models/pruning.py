@@ -110,7 +110,7 @@ class LongestFirst:
             return Found(*found, sum(pool.map(part, stretches(len(users), USERS_AT_ONCE))))
 
     def _tiles(self, users: Floats, hidden: tuple[npt.NDArray[np.int64], Codes], best: tuple[Codes, Floats]) -> int:
-        from steps.models import compiled
+        from steps.models.compiled.ranking import take_best
 
         calculated, rows, room = 0, np.arange(len(users)), np.empty(len(users) * ITEMS_AT_ONCE, np.float32)
         lengths = np.sqrt(np.einsum("ij,ij->i", users, users, dtype=np.float64))
@@ -124,7 +124,7 @@ class LongestFirst:
             scores = room[: len(rows) * len(vectors)].reshape(len(rows), len(vectors))
             np.matmul(users[rows], vectors.T, out=scores)
             margin = (rounding * longest).astype(np.float32)
-            compiled.take_best(scores, rows, tile.start, margin, users, (self.vectors, self.codes), hidden, best)
+            take_best(scores, rows, tile.start, margin, users, (self.vectors, self.codes), hidden, best)
             calculated += scores.size
         return calculated
 

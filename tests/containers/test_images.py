@@ -125,15 +125,14 @@ def test_it_holds_the_libraries_of_its_program_and_no_heavier_ones(
 COMPILE = """
 import numpy as np
 import scipy.sparse as sp
-from concurrent.futures import ThreadPoolExecutor
 from steps.models.factors import FoldIn
-from steps.models.least_squares import solve_side
+from steps.models.large_least_squares import LargeSides
 from steps.models.pruning import LongestFirst
 rng = np.random.default_rng(0)
 bought = sp.csr_matrix(rng.random((50, 30)) < 0.3, dtype=np.float32)
-users, items = np.zeros((50, 4), np.float32), rng.random((30, 4)).astype(np.float32)
-with ThreadPoolExecutor(2) as pool:
-    solve_side(users, items, bought, FoldIn(1.0, 0.3, 0.5), pool, compiled=True)
+sides = LargeSides.of(bought, rng.random((30, 4)).astype(np.float32), 0.3)
+sides.improve(FoldIn(1.0, 0.3, 0.5), workers=2)
+users, items = sides.vectors()
 print(LongestFirst.of(items).best_compiled(users, 3, bought, 2).items.shape)
 """
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from steps.models import als, families, least_squares
+from steps.models import families, large_least_squares, least_squares
 from steps.models.als import ALS, DAY, ALSSettings, confidence, first_vectors
 from steps.models.factors import FoldIn
 from steps.models.ids import IdTable
 from steps.models.interactions import Details, History, Interactions
-from steps.models.least_squares import Sides, blocks, compiling_pays, shares, solve_side
+from steps.models.large_least_squares import LargeSides, compiling_pays, shares
+from steps.models.least_squares import Sides, blocks, solve_side
 from steps.models.recommender import Floats
 from steps.runtime.errors import CheckFailedError, UsageError
 
@@ -61,7 +62,7 @@ def test_where_the_settings_coincide_it_is_the_model_of_implicit(ids: Ids, disli
         theirs = AlternatingLeastSquares(
             factors=6, regularization=0.7, alpha=2.0, iterations=5, use_cg=False, dtype=np.float32, num_threads=1
         )
-        theirs.user_factors, theirs.item_factors = first_vectors((90, 40), 6, seed=1)
+        theirs.user_factors, theirs.item_factors = np.zeros((90, 6), np.float32), first_vectors(40, 6, seed=1)
         theirs.fit(bought.matrix, show_progress=False)
     expected = theirs.user_factors @ theirs.item_factors.T
     found = ALS(ours).fit(bought, seed=1).scorer.score_all(np.arange(90, dtype=np.int32))
@@ -99,14 +100,26 @@ def other() -> Floats:
     return (random.normal(size=(80, 12)) * np.geomspace(2, 0.02, 12)).astype(np.float32)
 
 
-def solved(
-    pairs: sp.csr_matrix, other: Floats, how: FoldIn, workers: int = 2, *, compiled: bool = False
-) -> tuple[Floats, Floats]:
+WAYS = ["by numpy", "users, compiled", "items, compiled"]
+
+
+def solved(pairs: sp.csr_matrix, other: Floats, how: FoldIn, way: str, workers: int = 2) -> tuple[Floats, Floats]:
     """The vectors of all rows, and those of the columns along the same axes."""
-    turned, found = other.copy(), np.zeros((pairs.shape[0], other.shape[1]), np.float32)
     with ThreadPoolExecutor(workers) as pool:
-        solve_side(found, turned, pairs, how, pool, compiled=compiled)
-    return found, turned
+        if way == "by numpy":
+            turned, found = other.copy(), np.zeros((pairs.shape[0], other.shape[1]), np.float32)
+            solve_side(found, turned, pairs, how, pool)
+            return found, turned
+        if way == "users, compiled":
+            sides = LargeSides.of(pairs, other, how.unobserved)
+            sides.improve_users(how, pool)
+            return sides.vectors()
+        nothing = np.zeros((pairs.shape[0], other.shape[1]), np.float32)
+        sides = LargeSides.of(pairs.T.tocsr(), nothing, how.unobserved)
+        sides.users[:, : other.shape[1]] = other
+        sides.improve_items(how, pool)
+        turned, found = sides.vectors()
+        return found, turned
 
 
 def at_the_least_loss(pairs: sp.csr_matrix, other: Floats, how: FoldIn) -> Floats:
@@ -121,80 +134,121 @@ def at_the_least_loss(pairs: sp.csr_matrix, other: Floats, how: FoldIn) -> Float
     return found
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_the_loss_of_every_pair_is_at_its_least(name: str, compiled: bool, pairs: sp.csr_matrix, other: Floats) -> None:
+def test_the_loss_of_every_pair_is_at_its_least(name: str, way: str, pairs: sp.csr_matrix, other: Floats) -> None:
     how, alpha = SYSTEMS[name]
-    found, turned = solved(pairs * np.float32(alpha), other, how, compiled=compiled)
+    found, turned = solved(pairs * np.float32(alpha), other, how, way)
     assert found @ turned.T == pytest.approx(at_the_least_loss(pairs * alpha, other, how), abs=1e-3)
     assert not found[18].any()
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("width", [1, 12])
-def test_odd_customers_and_products_are_solved_like_others(width: int, compiled: bool, other: Floats) -> None:
+def test_odd_customers_and_products_are_solved_like_others(width: int, way: str, other: Floats) -> None:
     """One who bought 2,000 times, one who never bought, a product of everybody and one of nobody, both ways round."""
     how, random = SYSTEMS["the example's"][0], np.random.default_rng(5)
     bought = (random.random((60, 80)) < 0.05).astype(np.float32)
     bought[3], bought[4], bought[:, 7], bought[:, 9] = 2000 / 80, 0, 1, 0
     for table, vectors in ((bought, other), (bought.T, other[:60])):
         pairs = sp.csr_matrix(np.ascontiguousarray(table))
-        found, turned = solved(pairs, np.ascontiguousarray(vectors[:, :width]), how, compiled=compiled)
+        found, turned = solved(pairs, np.ascontiguousarray(vectors[:, :width]), how, way)
         best = at_the_least_loss(pairs, vectors[:, :width], how)
         assert found @ turned.T == pytest.approx(best, abs=1e-3)
         assert not found[~table.any(axis=1)].any()
 
 
-def test_turning_changes_no_score(pairs: sp.csr_matrix, other: Floats) -> None:
-    _, turned = solved(pairs, other, SYSTEMS["defaults"][0])
+@pytest.mark.parametrize("way", WAYS)
+def test_turning_changes_no_score(way: str, pairs: sp.csr_matrix, other: Floats) -> None:
+    _, turned = solved(pairs, other, SYSTEMS["defaults"][0], way)
     assert turned @ turned.T == pytest.approx(other @ other.T, abs=1e-4)
     assert np.abs(turned - other).max() > 0.1
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "compiled"),
-    [("LONGEST", 1, False), ("MOST_STEPS", 0, False), ("MOST_STEPS", 0, True)],
-    ids=["long rows", "slow rows", "slow rows, compiled"],
+    ("name", "way"),
+    [("LONGEST", "by numpy"), *(("MOST_STEPS", way) for way in WAYS)],
+    ids=["long rows", *(f"slow rows, {way}" for way in WAYS)],
 )
 def test_what_is_solved_directly_is_the_same(
-    name: str, value: int, compiled: bool, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
+    name: str, way: str, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how, _ = SYSTEMS["defaults"]
-    by_steps, turned = solved(pairs, other, how, compiled=compiled)
-    monkeypatch.setattr(least_squares, name, value)
+    by_steps, turned = solved(pairs, other, how, way)
+    limits = {"LONGEST": 1, "MOST_STEPS": 0}
+    for module in (least_squares, large_least_squares):
+        if hasattr(module, name):
+            monkeypatch.setattr(module, name, limits[name])
     monkeypatch.setattr(least_squares, "BLOCK_FLOATS", 1)
     monkeypatch.setattr(least_squares, "ROWS_AT_ONCE", 30)
-    directly, turned_too = solved(pairs, other, how, compiled=compiled)
+    directly, turned_too = solved(pairs, other, how, way)
     assert directly.tobytes() != by_steps.tobytes()
     assert directly @ turned_too.T == pytest.approx(by_steps @ turned.T, abs=1e-4)
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+@pytest.mark.parametrize("way", WAYS)
 def test_the_same_bytes_come_of_any_number_of_workers(
-    compiled: bool, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
+    way: str, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(least_squares, "BLOCK_FLOATS", 1000)
-    monkeypatch.setattr(least_squares, "ROWS_AT_ONCE", 7)
-    one, many = (solved(pairs, other, SYSTEMS["defaults"][0], workers, compiled=compiled) for workers in (1, 4))
+    for module in (least_squares, large_least_squares):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
+    one, many = (solved(pairs, other, SYSTEMS["defaults"][0], way, workers) for workers in (1, 4))
     assert [array.tobytes() for array in one] == [array.tobytes() for array in many]
 
 
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_where_a_row_begins_does_not_change_where_it_ends(
+    warm: bool, pairs: sp.csr_matrix, other: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_least_squares, "MANY", 0 if warm else 2)
+    how = SYSTEMS["defaults"][0]
+    sides = LargeSides.of(pairs, other, how.unobserved)
+    sides.users[:, :12] = 1
+    with ThreadPoolExecutor(2) as pool:
+        sides.improve_users(how, pool)
+    users, items = sides.vectors()
+    assert users @ items.T == pytest.approx(at_the_least_loss(pairs, other, how), abs=1e-3)
+
+
+def test_both_solvers_train_the_same_model(pairs: sp.csr_matrix) -> None:
+    how = SYSTEMS["defaults"][0]
+    first = first_vectors(80, 20, seed=3)
+    sides = [Sides.of(pairs, first), LargeSides.of(pairs, first, how.unobserved)]
+    for one in sides:
+        for _ in range(4):
+            one.improve(how, 2)
+    by_numpy, compiled = (users @ items.T for users, items in (one.vectors() for one in sides))
+    assert compiled == pytest.approx(by_numpy, abs=1e-3)
+    assert np.abs(by_numpy).max() > 0.5
+
+
+def test_a_pair_that_counts_like_those_that_never_met_is_no_extra(pairs: sp.csr_matrix) -> None:
+    bought = sp.csr_matrix(np.array([[1, 0, 2], [0, 0, 0], [0, -1, 1]], np.float32))
+    sides = LargeSides.of(bought, np.ones((3, 2), np.float32), 1.0)
+    assert (sides.extras.starts.tolist(), sides.extras.columns.tolist()) == ([0, 1, 1, 1], [2])
+    assert (sides.transposed.starts.tolist(), sides.transposed.columns.tolist()) == ([0, 0, 0, 1], [0])
+    assert sides.extras.values.tolist() == sides.transposed.values.tolist() == [1]
+    assert sides.sure.values.tolist() == [1, 2, 0, 1]
+    assert [lengths.tolist() for lengths in sides.lengths] == [[2, 0, 2], [1, 1, 2]]
+
+
 def test_the_sides_come_back_in_the_order_they_came_in(pairs: sp.csr_matrix) -> None:
-    users, items = first_vectors(pairs.shape, 5, seed=3)
-    sides = Sides.of(pairs, users, items)
+    items = first_vectors(80, 5, seed=3)
+    sides = Sides.of(pairs, items)
+    sides.users[:] = sides.user_order[:, None]
     assert (np.diff(np.diff(sides.weights.indptr)) >= 0).all()
     assert (np.diff(np.diff(sides.transposed.indptr)) >= 0).all()
-    assert [array.tolist() for array in sides.vectors()] == [users.tolist(), items.tolist()]
+    assert [array.tolist() for array in sides.vectors()] == [[[row] * 5 for row in range(300)], items.tolist()]
     ordered = pairs.toarray()[sides.user_order][:, sides.item_order]
     assert np.array_equal(sides.weights.toarray(), ordered)
     assert np.array_equal(sides.transposed.toarray(), ordered.T)
 
 
-def test_the_first_vectors_do_not_depend_on_how_many_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    at_once = first_vectors((50, 20), 3, seed=1)
-    monkeypatch.setattr(als, "ROWS_AT_ONCE", 7)
-    assert [array.tobytes() for array in first_vectors((50, 20), 3, seed=1)] == [array.tobytes() for array in at_once]
-    assert np.std(at_once[0]) == pytest.approx(0.1 / np.sqrt(3), rel=0.2)
+def test_the_first_vectors_are_small_and_depend_on_the_seed() -> None:
+    first, other = first_vectors(500, 3, seed=1), first_vectors(500, 3, seed=2)
+    assert np.std(first) == pytest.approx(0.1 / np.sqrt(3), rel=0.1)
+    assert first.tobytes() == first_vectors(500, 3, seed=1).tobytes() != other.tobytes()
 
 
 def test_blocks_hold_every_row_once_and_stay_small() -> None:
@@ -215,7 +269,7 @@ def test_shares_hold_every_row_once_and_about_the_same_work() -> None:
     found = list(shares(starts))
     assert np.array_equal(np.concatenate([np.arange(10_000)[rows] for rows in found]), np.arange(10_000))
     work = [lengths[rows].sum() + rows.stop - rows.start for rows in found]
-    assert len(found) == least_squares.SHARES
+    assert len(found) == large_least_squares.SHARES
     assert max(work) < 1.2 * min(work)
     assert [len(list(shares(np.zeros(rows + 1, np.int64)))) for rows in (0, 1, 3)] == [0, 1, 3]
 

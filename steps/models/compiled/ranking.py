@@ -1,0 +1,72 @@
+"""The loop that takes the best of many scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from steps.models.compiled.lines import dot
+from steps.models.compiled.loop import loop
+from steps.models.recommender import Floats
+
+GLANCE = 64
+"""Scores that are looked at as one before they are looked at one by one."""
+
+
+@loop
+def take_best(
+    scores: Floats,
+    rows: npt.NDArray[np.intp],
+    first: int,
+    rounding: Floats,
+    users: Floats,
+    items: tuple[Floats, npt.NDArray[np.int32]],
+    hidden: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]],
+    best: tuple[npt.NDArray[np.int32], Floats],
+) -> None:
+    """Takes the items from `first` on into the best of the users in `rows`, by whose scores they may belong there.
+
+    The scores only say which: they may be wrong by `rounding`, and differ by what they were calculated together with.
+    """
+    (vectors, codes), (starts, marked), (found, values) = items, hidden, best
+    last = found.shape[1] - 1
+    for row in range(len(rows)):
+        user = rows[row]
+        enough = values[user, last] - rounding[user]
+        for begin in range(0, scores.shape[1], GLANCE):
+            end = min(begin + GLANCE, scores.shape[1])
+            largest = scores[row, begin]
+            for place in range(begin + 1, end):
+                largest = max(largest, scores[row, place])
+            if largest < enough:
+                continue
+            for place in range(begin, end):
+                if scores[row, place] < enough:
+                    continue
+                code, score = codes[first + place], dot(users[user], vectors[first + place])
+                if score < values[user, last] or (score == values[user, last] and code > found[user, last]):
+                    continue
+                if is_in(marked, starts[user], starts[user + 1], code):
+                    continue
+                slot = last
+                while slot > 0 and (
+                    values[user, slot - 1] < score or (values[user, slot - 1] == score and found[user, slot - 1] > code)
+                ):
+                    values[user, slot], found[user, slot] = values[user, slot - 1], found[user, slot - 1]
+                    slot -= 1
+                values[user, slot], found[user, slot] = score, code
+                enough = values[user, last] - rounding[user]
+
+
+@loop
+def is_in(numbers: npt.NDArray[np.int32], first: int, end: int, wanted: int) -> bool:
+    """Whether a number is in a stretch of numbers that ascend."""
+    while first < end:
+        middle = (first + end) // 2
+        if numbers[middle] < wanted:
+            first = middle + 1
+        elif numbers[middle] > wanted:
+            end = middle
+        else:
+            return True
+    return False
