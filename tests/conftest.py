@@ -12,8 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+
+from steps.runtime.processor import use_all_of_it
+
+# As every program does it before it loads numpy: what is calculated here and there shall be equal to the last bit.
+use_all_of_it(os.environ)
+
+import numpy as np
 
 from steps.clients.folder_store import FolderBucket
 from steps.clients.object_store import Store, open_store

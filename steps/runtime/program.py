@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TextIO
 
 from steps.runtime.errors import Exit, StepError, UsageError
+from steps.runtime.processor import use_all_of_it
 from steps.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def main(
         start_logging()
         add_common_flags(parser)
         flags = parser.parse_args(arguments)
+        use_all_of_it(os.environ)
         step = Step(Settings.from_environment(os.environ), flags, _outputs(flags.outputs))
         run(step)
     except (Exception, KeyboardInterrupt) as error:

@@ -169,9 +169,11 @@ def notes(ways: Sequence[Way]) -> Iterator[str]:
             if cost.note:
                 yield f"≈ {way.name}, {cost.stage.name}: extrapolated; {cost.note}"
         yield from way.told
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         if name in os.environ:
             yield f"{name}={os.environ[name]} was set, for all ways"
+    if hm_stages.KERNELS in os.environ:
+        yield f"{hm_stages.KERNELS}={os.environ[hm_stages.KERNELS]} was set aside, for all ways"
 
 
 def run(bench: Bench) -> None:

@@ -16,6 +16,8 @@ from typing import IO, Any
 ROOT = Path(__file__).parents[2]
 TAIL = 4000
 """Characters of what a stage complained of that are shown when it fails."""
+KERNELS = "OPENBLAS_CORETYPE"
+"""It would hold all ways to the instructions of some processor. Ours sets it aside itself; it is done for all."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Cost:
         return str(self.facts.get("about", ""))
 
 
+
+
 def run(stage: Stage) -> Cost:
     """Waits for the process; where it fails, shows what it complained of, and ends with its code.
 
@@ -53,6 +57,7 @@ def run(stage: Stage) -> Cost:
     watched = sys.stderr.isatty()
     print(f"{stage.name} …", file=sys.stderr, flush=True)
     environment = {"LOG_LEVEL": "warning", **os.environ, "PYTHONPATH": str(ROOT), **stage.environment}
+    environment.pop(KERNELS, None)
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.perf_counter()
         child = subprocess.Popen(stage.command, env=environment, stdout=out, stderr=None if watched else err)

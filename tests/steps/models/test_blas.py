@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -20,17 +18,3 @@ def test_products_take_one_thread_inside_and_as_many_as_before_outside() -> None
         with blas.one_thread():
             assert threads() == {1}
         assert threads() == before
-
-
-def test_what_slows_products_down_is_told_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, blas.log.name)
-    for value, lines in (("Haswell", 1), ("", 0)):
-        caplog.clear()
-        blas.tell_what_slows.cache_clear()
-        monkeypatch.setenv(blas.KERNELS, value)
-        for _ in range(2):
-            with blas.one_thread():
-                pass
-        assert [record.getMessage().split()[0] for record in caplog.records] == ["OPENBLAS_CORETYPE=Haswell"] * lines
