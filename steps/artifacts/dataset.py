@@ -337,10 +337,14 @@ def id_table(ids: pl.Series) -> IdTable:
 
 def _ordered(purchases: pl.DataFrame) -> pl.DataFrame:
     """One order for the same purchases, so that the file and what is trained on it do not depend on the source's."""
+    import polars as pl
+
     by = [name for name in ("user", "time", "item", "weight", "event", "split") if name in purchases.columns]
     purchases = purchases.select(name for name in COLUMNS if name in purchases.columns)
-    order = packing.order([purchases[name].to_numpy() for name in by])
-    return purchases.sort(by) if order is None else purchases[order]
+    columns = packing.ordered([purchases[name].to_numpy() for name in by])
+    if columns is None:
+        return purchases.sort(by)
+    return pl.DataFrame(dict(zip(by, columns, strict=True))).select(purchases.columns)
 
 
 def _hash(purchases: pl.DataFrame, draft: Draft) -> str:
@@ -395,7 +399,7 @@ def _write(folder: Path, purchases: pl.DataFrame, draft: Draft, matrices: Matric
         (REJECTS, draft.rejects),
     ):
         try:
-            table.write_parquet(folder / name, compression="zstd", row_group_size=ROW_GROUP)
+            table.write_parquet(folder / name, compression="lz4", statistics=False, row_group_size=ROW_GROUP)
         except (OSError, pl.exceptions.ComputeError) as error:  # polars tells a full disk in either way
             raise TryAgainError(f"cannot write {folder / name}: {error}") from error
     if matrices:
