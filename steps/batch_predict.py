@@ -155,7 +155,7 @@ def frame(
         codes: Codes = (
             scorer.users.codes(ids) if ids is not None else np.arange(places.start, places.stop, dtype=np.int32)
         )
-        found = scorer.recommend_many(codes, work.k, rows_of(bought, codes))
+        found = scorer.recommend_many(codes, work.k, rows_of(bought, codes), of=len(rows))
         calculated += found.calculated * len(codes)
         users = pl.DataFrame({"user": ids if ids is not None else scorer.users.names(codes), "known": found.known})
         tables.append(users.with_columns(*lists(found, catalogue)))

@@ -14,7 +14,8 @@ import scipy.sparse as sp
 
 from steps.models.blas import one_thread, processors
 from steps.models.ids import Codes
-from steps.models.pruning import Found, LongestFirst, compiling_pays, pays
+from steps.models.large_pruning import InFloats, InHalves, best_of_many, compiling_pays, search_of
+from steps.models.pruning import Found, LongestFirst, pays
 from steps.models.recommender import Floats, Recommendations, check_learned
 from steps.models.scorer import Scorer, Shared, cosines, load_array, require_shapes, save_arrays
 
@@ -72,11 +73,13 @@ class Factors(Scorer):
             return super().recommend(users, k, hidden)
         return self._recommend(users, k, hidden, self._longest_first.best)
 
-    def recommend_many(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
-        if not compiling_pays(len(users), len(self.items), self.item_factors.shape[1], k):
+    def recommend_many(
+        self, users: Codes, k: int, hidden: sp.csr_matrix | None = None, *, of: int = 0
+    ) -> Recommendations:
+        if not compiling_pays(max(len(users), of), len(self.items), self.item_factors.shape[1], k):
             return self.recommend(users, k, hidden)
         with one_thread():
-            return self._recommend(users, k, hidden, partial(self._longest_first.best_compiled, workers=processors()))
+            return self._recommend(users, k, hidden, partial(best_of_many, self._search, workers=processors()))
 
     def _recommend(
         self, users: Codes, k: int, hidden: sp.csr_matrix | None, best: Callable[..., Found]
@@ -123,6 +126,10 @@ class Factors(Scorer):
     @cached_property
     def _gram(self) -> Any:
         return (self.item_factors.T @ self.item_factors).astype(np.float64)
+
+    @cached_property
+    def _search(self) -> InFloats | InHalves:
+        return search_of(self._longest_first)
 
     @cached_property
     def _longest_first(self) -> LongestFirst:

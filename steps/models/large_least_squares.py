@@ -28,6 +28,7 @@ from steps.models.least_squares import (
     strengths,
     turn,
 )
+from steps.models.memory import zeros
 from steps.models.portions import stretches
 from steps.models.recommender import Floats
 
@@ -109,7 +110,7 @@ class LargeSides:
         lines, sure = by_lines(self.items), (self.sure.starts, self.sure.columns, self.sure.values)
 
         def solve(rows: slice) -> None:
-            wanted = zeros(rows.stop - rows.start, self.users.shape[1])
+            wanted = zeros(self.users[rows].shape)
             for block, of_items in enumerate(lines):
                 sum_of_columns(wanted, rows.start, *sure, of_items, block)
             side.solve(rows, wanted)
@@ -121,10 +122,10 @@ class LargeSides:
         from steps.models.compiled.solving import sum_of_rows
 
         side = Side.of(self.items, self.users, self.transposed, self.lengths[1], how, self.width, pool)
-        wanted, sure = zeros(*self.items.shape), (self.sure.starts, self.sure.columns, self.sure.values)
+        wanted, sure = zeros(self.items.shape), (self.sure.starts, self.sure.columns, self.sure.values)
 
         def add_up(block: int) -> None:
-            line = zeros(len(wanted), LINE)
+            line = zeros((len(wanted), LINE))
             sum_of_rows(line, *sure, self.users, block)
             wanted[:, block * LINE : (block + 1) * LINE] = line
 
@@ -202,21 +203,14 @@ def counting_otherwise(weights: sp.csr_matrix, unobserved: float) -> sp.csr_matr
 
 def in_lines(vectors: Floats, width: int) -> Floats:
     """A copy whose rows are filled up with zeros to whole lines."""
-    found = zeros(len(vectors), -(-width // LINE) * LINE)
+    found = zeros((len(vectors), -(-width // LINE) * LINE))
     found[:, : vectors.shape[1]] = vectors
     return found
 
 
-def zeros(rows: int, width: int) -> Floats:
-    """Rows that begin where the lines of the memory do: one that lies across two is asked for twice."""
-    room = np.zeros(rows * width + LINE, np.float32)
-    begin = -(room.ctypes.data // room.itemsize) % LINE
-    return room[begin : begin + rows * width].reshape(rows, width)
-
-
 def by_lines(vectors: Floats) -> Floats:
     """The same numbers line by line: the first line of all rows, then the second."""
-    found = zeros(vectors.size // LINE, LINE).reshape(-1, len(vectors), LINE)
+    found = zeros((vectors.shape[1] // LINE, len(vectors), LINE))
     found[:] = vectors.reshape(len(vectors), -1, LINE).swapaxes(0, 1)
     return found
 

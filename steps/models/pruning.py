@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,8 +11,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import Codes
-from steps.models.portions import stretches
-from steps.models.recommender import LEAST, NOBODY, Floats, at_least, ranked
+from steps.models.recommender import LEAST, Floats, at_least, ranked
 from steps.models.signature import LOWEST
 
 SCORES_AT_ONCE = 1 << 22
@@ -23,10 +21,6 @@ FIRST_ITEMS = 1024
 FIRST_OF_EACH = 32
 """So many of them at least for each item that is asked for."""
 PAIRS_AT_ONCE = 1 << 14
-USERS_AT_ONCE, ITEMS_AT_ONCE = 2048, 1024
-"""Of one worker, where very many users are asked for."""
-COMPILING_PAYS = 50_000_000_000
-"""Products that all scores would take."""
 LEAST_USERS = 64
 """Fewer are answered before the items are sorted."""
 
@@ -34,11 +28,6 @@ LEAST_USERS = 64
 def pays(users: int, items: int, k: int) -> bool:
     """Whether there are so many users and items that looking at the longest vectors first is worth it."""
     return users >= LEAST_USERS and items >= 4 * max(FIRST_ITEMS, FIRST_OF_EACH * k)
-
-
-def compiling_pays(users: int, items: int, width: int, k: int) -> bool:
-    """Whether so much is asked for that a few seconds for numba to compile the loop are won back."""
-    return pays(users, items, k) and users * items * width >= COMPILING_PAYS
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ class LongestFirst:
 
     @classmethod
     def of(cls, vectors: Floats) -> Self:
-        lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        lengths = lengths_of(vectors)
         codes = np.argsort(-lengths, kind="stable").astype(np.int32)
         place = np.empty_like(codes)
         place[codes] = np.arange(len(codes), dtype=np.int32)
@@ -91,47 +80,10 @@ class LongestFirst:
                 calculated += len(own) * count
         return Found(found.items, found.scores, calculated)
 
-    def best_compiled(self, users: Floats, k: int, hidden: sp.csr_matrix | None, workers: int) -> Found:
-        """The same for very many users: by a loop that numba compiles, and by all workers.
-
-        Tile after tile of items, and whoever has found what no shorter vector can reach is asked no more.
-        """
-        found = np.full((len(users), k), NOBODY, np.int32), np.full((len(users), k), LOWEST, np.float32)
-        starts, marked = np.zeros(len(users) + 1, np.int64), np.zeros(0, np.int32)
-        if hidden is not None:
-            ascending = hidden if hidden.has_sorted_indices else hidden.sorted_indices()
-            starts, marked = ascending.indptr.astype(np.int64), ascending.indices.astype(np.int32)
-
-        def part(rows: slice) -> int:
-            own = starts[rows.start : rows.stop + 1]
-            return self._tiles(users[rows], (own, marked), (found[0][rows], found[1][rows]))
-
-        with ThreadPoolExecutor(workers) as pool:
-            return Found(*found, sum(pool.map(part, stretches(len(users), USERS_AT_ONCE))))
-
-    def _tiles(self, users: Floats, hidden: tuple[npt.NDArray[np.int64], Codes], best: tuple[Codes, Floats]) -> int:
-        from steps.models.compiled.ranking import take_best
-
-        calculated, rows, room = 0, np.arange(len(users)), np.empty(len(users) * ITEMS_AT_ONCE, np.float32)
-        lengths = np.sqrt(np.einsum("ij,ij->i", users, users, dtype=np.float64))
-        rounding = 2 * users.shape[1] * np.finfo(np.float32).eps * lengths
-        for tile in stretches(len(self.codes), ITEMS_AT_ONCE):
-            longest = self.lengths[tile.start]
-            rows = rows[best[1][rows, -1] <= (lengths[rows] + rounding[rows]) * longest]
-            if not len(rows):
-                break
-            vectors = self.vectors[tile]
-            scores = room[: len(rows) * len(vectors)].reshape(len(rows), len(vectors))
-            np.matmul(users[rows], vectors.T, out=scores)
-            margin = (rounding * longest).astype(np.float32)
-            take_best(scores, rows, tile.start, margin, users, (self.vectors, self.codes), hidden, best)
-            calculated += scores.size
-        return calculated
-
     def needed(self, users: Floats, hidden: sp.csr_matrix | None, k: int, first: int) -> Needed:
         """What the k best of each user reach at least, by the scores of the first items, and which can reach that."""
         reached = at_least(self._scores(users, hidden, first), k)
-        lengths = np.sqrt(np.einsum("ij,ij->i", users, users, dtype=np.float64))
+        lengths = lengths_of(users)
         # Sums of products in another order differ by their rounding; no item may be missed for that.
         rounding = 2 * users.shape[1] * np.finfo(np.float32).eps * lengths * self.lengths[0]
         least = np.where(reached > LOWEST, reached - rounding, LEAST)
@@ -188,6 +140,11 @@ class Needed:
             end = start + max(1, SCORES_AT_ONCE // count)
             yield order[start:end], count
             start = end
+
+
+def lengths_of(vectors: Floats) -> npt.NDArray[np.float64]:
+    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return np.sqrt(squares)
 
 
 def _rows(matrix: sp.csr_matrix | None, rows: npt.NDArray[np.intp]) -> sp.csr_matrix | None:

@@ -190,8 +190,10 @@ class Scorer(ABC):
             items[start : start + step], values[start : start + step] = best(scores, k)
         return Recommendations(items, values, self.known(users))
 
-    def recommend_many(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
-        """The same for everybody at once, where a kind has a faster way for that."""
+    def recommend_many(
+        self, users: Codes, k: int, hidden: sp.csr_matrix | None = None, *, of: int = 0
+    ) -> Recommendations:
+        """The same where these are some `of` so many users in all, and a kind has a faster way for that."""
         return self.recommend(users, k, hidden)
 
     def recommend_for(self, items: Codes, k: int) -> Recommendations:

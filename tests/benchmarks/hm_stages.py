@@ -47,8 +47,6 @@ class Cost:
         return str(self.facts.get("about", ""))
 
 
-
-
 def run(stage: Stage) -> Cost:
     """Waits for the process; where it fails, shows what it complained of, and ends with its code.
 

@@ -127,13 +127,14 @@ import numpy as np
 import scipy.sparse as sp
 from steps.models.factors import FoldIn
 from steps.models.large_least_squares import LargeSides
+from steps.models.large_pruning import best_of_many, search_of
 from steps.models.pruning import LongestFirst
 rng = np.random.default_rng(0)
 bought = sp.csr_matrix(rng.random((50, 30)) < 0.3, dtype=np.float32)
 sides = LargeSides.of(bought, rng.random((30, 4)).astype(np.float32), 0.3)
 sides.improve(FoldIn(1.0, 0.3, 0.5), workers=2)
 users, items = sides.vectors()
-print(LongestFirst.of(items).best_compiled(users, 3, bought, 2).items.shape)
+print(best_of_many(search_of(LongestFirst.of(items)), users, 3, bought, 2).items.shape)
 """
 
 

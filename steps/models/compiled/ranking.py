@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from steps.models.compiled.lines import dot
 from steps.models.compiled.loop import loop
+from steps.models.compiled.matrix_unit import SIDE, HalfFloats, give_back, multiply, set_up
 from steps.models.recommender import Floats
 
 GLANCE = 64
@@ -56,6 +57,29 @@ def take_best(
                     slot -= 1
                 values[user, slot], found[user, slot] = score, code
                 enough = values[user, last] - rounding[user]
+
+
+@loop
+def take_best_in_halves(
+    unit: tuple[npt.NDArray[np.uint8], HalfFloats, HalfFloats, Floats],
+    count: int,
+    rows: npt.NDArray[np.intp],
+    first: int,
+    rounding: Floats,
+    users: Floats,
+    items: tuple[Floats, npt.NDArray[np.int32]],
+    hidden: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]],
+    best: tuple[npt.NDArray[np.int32], Floats],
+) -> None:
+    """The same for the `count` items from `first` on, whose scores the matrix unit makes for some users at a time."""
+    shape, left, right, strip = unit
+    set_up(shape)
+    for begin in range(0, len(rows), SIDE):
+        for column in range(0, count, SIDE):
+            multiply(strip, left, begin, right, column)
+        some = rows[begin : begin + SIDE]
+        take_best(strip[: len(some), :count], some, first, rounding, users, items, hidden, best)
+    give_back()
 
 
 @loop

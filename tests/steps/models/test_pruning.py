@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from steps.models import pruning
+from steps.models import large_pruning, pruning
+from steps.models.compiled import matrix_unit
 from steps.models.factors import Factors
 from steps.models.ids import UNKNOWN, IdTable
+from steps.models.large_pruning import InFloats, InHalves, best_of_many, compiling_pays, search_of
 from steps.models.pruning import Found, LongestFirst, pays
 from steps.models.recommender import NOBODY, Floats
 from steps.models.scorer import Scorer, Shared
 from steps.models.signature import LOWEST
 
 USERS, ITEMS, WIDTH = 1000, 3000, 8
+Best = Callable[..., Found]
 
 
 @pytest.fixture(autouse=True)
@@ -22,8 +27,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pruning, "FIRST_OF_EACH", 4)
     monkeypatch.setattr(pruning, "SCORES_AT_ONCE", 50_000)
     monkeypatch.setattr(pruning, "PAIRS_AT_ONCE", 100)
-    monkeypatch.setattr(pruning, "USERS_AT_ONCE", 70)
-    monkeypatch.setattr(pruning, "ITEMS_AT_ONCE", 130)
+    monkeypatch.setattr(large_pruning, "USERS_AT_ONCE", 70)
+    monkeypatch.setattr(large_pruning, "ITEMS_AT_ONCE", 128)
 
 
 @pytest.fixture
@@ -58,30 +63,49 @@ def brute_force(users: Floats, items: Floats, k: int, hidden: sp.csr_matrix | No
     return np.where(best > -np.inf, order, NOBODY).tolist(), best
 
 
-def best(items: Floats, users: Floats, k: int, hidden: sp.csr_matrix | None, compiled: bool, workers: int = 2) -> Found:
-    all_items = LongestFirst.of(items)
-    return all_items.best_compiled(users, k, hidden, workers) if compiled else all_items.best(users, k, hidden)
+@pytest.fixture(params=["by numpy", "compiled", "by the matrix unit"])
+def best(request: pytest.FixtureRequest) -> Best:
+    """Every way to search."""
+    return by(request.param)
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
+@pytest.fixture(params=["compiled", "by the matrix unit"])
+def best_of_everybody(request: pytest.FixtureRequest) -> Best:
+    """The ways to search for very many."""
+    return by(request.param)
+
+
+def by(way: str) -> Best:
+    if way == "by the matrix unit" and not matrix_unit.ready():
+        pytest.skip("this processor has no matrix unit, or the system does not give it")
+
+    def best(items: Floats, users: Floats, k: int, hidden: sp.csr_matrix | None, workers: int = 2) -> Found:
+        all_items = LongestFirst.of(items)
+        if way == "by numpy":
+            return all_items.best(users, k, hidden)
+        search = InFloats(all_items) if way == "compiled" else InHalves.of(all_items)
+        return best_of_many(search, users, k, hidden, workers)
+
+    return best
+
+
 @pytest.mark.parametrize("k", [1, 12, 100])
 @pytest.mark.parametrize("filtered", [True, False], ids=["without what was bought", "all"])
 def test_it_is_what_all_scores_in_double_precision_give(
-    users: Floats, items: Floats, hidden: sp.csr_matrix, k: int, filtered: bool, compiled: bool
+    users: Floats, items: Floats, hidden: sp.csr_matrix, k: int, filtered: bool, best: Best
 ) -> None:
     chosen = hidden if filtered else None
-    found = best(items, users, k, chosen, compiled)
+    found = best(items, users, k, chosen)
     expected, scores = brute_force(users, items, k, chosen)
     assert found.items.tolist() == expected
     assert np.array_equal(found.scores, np.where(scores > -np.inf, scores, np.float32(LOWEST)))
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
-def test_rounding_hides_no_item(hidden: sp.csr_matrix, compiled: bool) -> None:
+def test_rounding_hides_no_item(hidden: sp.csr_matrix, best: Best) -> None:
     random = np.random.default_rng(4)
     users = random.normal(size=(USERS, 64)).astype(np.float32)
     items = (random.normal(size=(ITEMS, 64)) * random.pareto(1.5, (ITEMS, 1))).astype(np.float32)
-    found = best(items, users, 12, hidden, compiled)
+    found = best(items, users, 12, hidden)
     _, scores = brute_force(users, items, 12, hidden)
     there = scores > -np.inf
     assert np.array_equal(found.items != NOBODY, there)
@@ -90,22 +114,18 @@ def test_rounding_hides_no_item(hidden: sp.csr_matrix, compiled: bool) -> None:
     assert theirs[there] == pytest.approx(scores[there], rel=1e-6, abs=1e-5 * np.abs(scores[there]).max())
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
-def test_where_no_item_is_liked_the_least_disliked_are_found(
-    items: Floats, hidden: sp.csr_matrix, compiled: bool
-) -> None:
+def test_where_no_item_is_liked_the_least_disliked_are_found(items: Floats, hidden: sp.csr_matrix, best: Best) -> None:
     users = -np.random.default_rng(3).integers(1, 9, (USERS, WIDTH)).astype(np.float32)
     positive = np.abs(items) + 1
-    found = best(positive, users, 12, hidden, compiled)
+    found = best(positive, users, 12, hidden)
     assert found.items.tolist() == brute_force(users, positive, 12, hidden)[0]
     assert (found.scores < 0).all()
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
-def test_ties_go_to_the_lower_code(users: Floats, items: Floats, compiled: bool) -> None:
+def test_ties_go_to_the_lower_code(users: Floats, items: Floats, best: Best) -> None:
     twins = items.copy()
     twins[2000:], twins[1200:1700] = twins[:1000], 0  # the same vectors once more, and some of nothing
-    found = best(twins, users, 20, None, compiled)
+    found = best(twins, users, 20, None)
     assert found.items.tolist() == brute_force(users, twins, 20, None)[0]
 
 
@@ -115,13 +135,15 @@ def test_somebody_of_whom_nothing_was_learned_gets_the_first_items(items: Floats
     assert found.items.tolist() == brute_force(nothing, items, 12, hidden)[0][:10]
 
 
-def test_scores_are_the_same_whoever_else_is_asked_for_and_however_many_ask(hidden: sp.csr_matrix) -> None:
+def test_scores_are_the_same_whoever_else_is_asked_for_and_however_many_ask(
+    hidden: sp.csr_matrix, best_of_everybody: Best
+) -> None:
     random = np.random.default_rng(4)
     users, items = (random.normal(size=(count, 64)).astype(np.float32) for count in (USERS, ITEMS))
-    together = best(items, users, 12, hidden, compiled=True, workers=1)
-    more = best(items, users, 12, hidden, compiled=True, workers=4)
+    together = best_of_everybody(items, users, 12, hidden, workers=1)
+    more = best_of_everybody(items, users, 12, hidden, workers=4)
     some = np.arange(0, USERS, 3)
-    fewer = best(items, users[some], 12, sp.csr_matrix(hidden[some]), compiled=True)
+    fewer = best_of_everybody(items, users[some], 12, sp.csr_matrix(hidden[some]))
     for one, rows in ((more, slice(None)), (fewer, some)):
         assert one.items.tobytes() == together.items[rows].tobytes()
         assert one.scores.tobytes() == together.scores[rows].tobytes()
@@ -138,17 +160,16 @@ def test_scores_are_the_same_whoever_else_is_asked_for(
     assert np.concatenate([one.items for one in apart]).tolist() == together.items[::50].tolist()
 
 
-def test_most_scores_are_never_calculated(users: Floats, items: Floats) -> None:
+def test_most_scores_are_never_calculated(users: Floats, items: Floats, best_of_everybody: Best) -> None:
     usual = LongestFirst.of(items).best(users, 12).calculated
     assert USERS * 256 < usual < 0.25 * USERS * ITEMS
-    assert USERS * 130 <= best(items, users, 12, None, compiled=True).calculated < usual
+    assert USERS * 128 <= best_of_everybody(items, users, 12, None).calculated < usual
     alike = items / np.maximum(np.linalg.norm(items, axis=1, keepdims=True), 1)
     assert LongestFirst.of(alike).best(users, 12).calculated > 2 * usual
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["by numpy", "compiled"])
-def test_nobody_gets_nothing(items: Floats, compiled: bool) -> None:
-    found = best(items, np.empty((0, WIDTH), np.float32), 12, None, compiled)
+def test_nobody_gets_nothing(items: Floats, best: Best) -> None:
+    found = best(items, np.empty((0, WIDTH), np.float32), 12, None)
     assert (found.items.shape, found.calculated) == ((0, 12), 0)
 
 
@@ -173,3 +194,44 @@ def test_a_model_recommends_the_same_by_both_ways(users: Floats, items: Floats, 
         assert found.known.tolist() == slowly.known.tolist()
         assert found.calculated < 0.5
         assert slowly.calculated == 1
+
+
+def test_halves_are_the_nearest_floats_with_eight_bits_and_what_is_lost_is_told() -> None:
+    vectors = np.array([[1, 1 + 2**-7, 1 + 2**-8, 1 + 3 * 2**-8, -3.14159, 0]], np.float32)
+    halves = matrix_unit.Halves.of(vectors)
+    kept = (halves.values[:1, :6].astype(np.uint32) << 16).view(np.float32)
+    assert kept.tolist() == [[1, 1 + 2**-7, 1, 1 + 2**-6, -3.140625, 0]]
+    assert halves.lengths[:1] == pytest.approx(np.linalg.norm(kept))
+    assert halves.lost[:1] == pytest.approx(np.linalg.norm(vectors - kept))
+    assert halves.values.shape == (32, 32)
+    assert not halves.values[1:].any()
+    assert not halves.values[:, 6:].any()
+
+
+@pytest.mark.parametrize(("machine", "features"), [("aarch64", {"amx-tile": True, "amx-bf16": True}), ("x86_64", {})])
+def test_a_processor_without_a_matrix_unit_is_known(
+    machine: str, features: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matrix_unit.platform, "machine", lambda: machine)
+    monkeypatch.setattr(matrix_unit.llvm, "get_host_cpu_features", lambda: features)
+    items = LongestFirst.of(np.ones((3, 2), np.float32))
+    matrix_unit.ready.cache_clear()
+    try:
+        assert not matrix_unit.ready()
+        assert isinstance(search_of(items), InFloats)
+    finally:
+        matrix_unit.ready.cache_clear()
+
+
+def test_a_block_of_many_is_searched_like_all_of_them(users: Floats, items: Floats) -> None:
+    """What is asked for in portions must not be answered by another way in each."""
+    assert not compiling_pays(100, ITEMS, WIDTH, 12)
+    tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
+    scorer = Factors(Shared(*tables, np.ones(USERS, bool), np.ones(ITEMS, np.float32)), users, items)
+    asked = np.arange(100, dtype=np.int32)
+    few = scorer.recommend_many(asked, 12)
+    assert "_search" not in vars(scorer)
+    some = scorer.recommend_many(asked, 12, of=10_000_000)
+    assert "_search" in vars(scorer)
+    assert few.items.tolist() == some.items.tolist()
+    assert few.scores.tolist() == some.scores.tolist()
