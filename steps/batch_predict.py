@@ -6,7 +6,7 @@ import hashlib
 import logging
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -163,24 +163,26 @@ def frame(
     return pl.concat(tables), calculated / max(len(rows), 1)
 
 
-def lists(found: Recommendations, catalogue: pl.Series) -> tuple[pl.Series, pl.Series]:
+def lists(found: Recommendations, catalogue: pl.Series) -> tuple[pl.Series, ...]:
     """The items and scores of each user; nobody's place is left out."""
     import polars as pl
 
     from steps.models.recommender import NOBODY
 
-    nobody = found.items == NOBODY
+    nobody = (found.items == NOBODY).ravel()
     flat = {
         "items": catalogue.gather(found.items.ravel().clip(0)),
         "scores": pl.Series(found.scores.ravel(), dtype=pl.Float32),
     }
-    if nobody.any():
-        empty = pl.Series(nobody.ravel())
-        flat = {name: column.set(empty, None) for name, column in flat.items()}
-    items, scores = (
-        column.reshape(found.items.shape).arr.to_list().list.drop_nulls().alias(name) for name, column in flat.items()
-    )
-    return items, scores
+    if not nobody.any():
+        return lists_of(flat, found.items.shape)
+    empty = pl.Series(nobody)
+    items, scores = lists_of({name: column.set(empty, None) for name, column in flat.items()}, found.items.shape)
+    return items.list.drop_nulls(), scores.list.drop_nulls()
+
+
+def lists_of(columns: Mapping[str, pl.Series], shape: tuple[int, ...]) -> tuple[pl.Series, ...]:
+    return tuple(column.reshape(shape).arr.to_list().alias(name) for name, column in columns.items())
 
 
 def _empty() -> pl.DataFrame:

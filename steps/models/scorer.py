@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import UNKNOWN, Codes, IdTable
-from steps.models.recommender import Floats, Recommendations, best
+from steps.models.recommender import NOBODY, Floats, Recommendations, best
 from steps.models.signature import LOWEST
 
 BLOCK_BYTES = 64 << 20
@@ -161,7 +161,10 @@ class Scorer(ABC):
     def score_all(self, users: Codes) -> Floats:
         """The scores of every item, a row a user; popularity for unknown users."""
         known = self.known(users)
-        scores = np.asarray(self.personal(np.where(known, users, 0).astype(np.int32)), np.float32)
+        if known.all():
+            return np.asarray(self.personal(users), np.float32)
+        scores = np.empty((len(users), len(self.items)), np.float32)
+        scores[known] = self.personal(users[known])
         scores[~known] = self.to_strangers(users[~known])
         return scores
 
@@ -180,6 +183,9 @@ class Scorer(ABC):
 
     def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
         """The k best items of each user without what `hidden` marks in the same row."""
+        known = self.known(users)
+        if self.shared.groups is None and not known.any():
+            return Recommendations(*self._popular(len(users), k, hidden), known)
         items = np.empty((len(users), k), np.int32)
         values = np.empty((len(users), k), np.float32)
         step = max(1, BLOCK_BYTES // (4 * max(len(self.items), 1)))
@@ -188,7 +194,21 @@ class Scorer(ABC):
             if hidden is not None:
                 hide(scores, hidden[start : start + step])
             items[start : start + step], values[start : start + step] = best(scores, k)
-        return Recommendations(items, values, self.known(users))
+        return Recommendations(items, values, known)
+
+    def _popular(self, count: int, k: int, hidden: sp.csr_matrix | None) -> tuple[Codes, Floats]:
+        """What so many strangers get: all the same, but for what is hidden from each."""
+        most = int(np.diff(hidden.indptr).max(initial=0)) if hidden is not None else 0
+        enough, scores = best(np.array(self.popularity[None], np.float32), k + most)
+        items, values = np.repeat(enough, count, axis=0), np.repeat(scores, count, axis=0)
+        if hidden is not None:
+            place = np.full(len(self.items) + 1, UNKNOWN)
+            place[enough[0]] = np.arange(k + most)  # NOBODY is the last, which is no item
+            rows, places = np.repeat(np.arange(count), np.diff(hidden.indptr)), place[hidden.indices]
+            there = places != UNKNOWN
+            items[rows[there], places[there]], values[rows[there], places[there]] = NOBODY, LOWEST
+        order = np.argsort(items == NOBODY, axis=1, kind="stable")[:, :k]
+        return np.take_along_axis(items, order, axis=1), np.take_along_axis(values, order, axis=1)
 
     def recommend_many(
         self, users: Codes, k: int, hidden: sp.csr_matrix | None = None, *, of: int = 0

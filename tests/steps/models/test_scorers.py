@@ -16,6 +16,7 @@ from steps.models.ids import UNKNOWN, IdTable
 from steps.models.item_to_item import ItemToItem
 from steps.models.recommender import NOBODY
 from steps.models.scorer import ABOUT, Scorer, Shared, rows_of
+from steps.models.signature import LOWEST
 from steps.runtime.errors import CheckFailedError
 
 USERS, ITEMS = 7, 9
@@ -69,6 +70,23 @@ def test_what_was_saved_answers_alike_from_mapped_files(scorer: Scorer, bought: 
     assert (answered.scores == expected.scores).all()
     basket = np.array([1, 5], np.int32)
     assert (found.recommend_for(basket, 3).items == scorer.recommend_for(basket, 3).items).all()
+
+
+def test_strangers_get_what_is_popular_without_what_is_hidden_from_each(scorer: Scorer) -> None:
+    """Of one nothing is hidden, of one all, of one the best, and of one what is not among the best anyway."""
+    strangers = np.array([2, UNKNOWN, 2, UNKNOWN], np.int32)
+    hidden = np.zeros((4, ITEMS), np.float32)
+    hidden[1], hidden[2, [8, 7, 5]], hidden[3, 0] = 1, 1, 1
+    found = scorer.recommend(strangers, 4, sp.csr_matrix(hidden))
+    assert found.items.tolist() == [[8, 7, 6, 5], [NOBODY] * 4, [6, 4, 3, 2], [8, 7, 6, 5]]
+    expected = [[scorer.popularity[item] if item != NOBODY else LOWEST for item in row] for row in found.items]
+    assert found.scores.tolist() == expected
+    assert not found.known.any()
+    together = scorer.recommend(
+        np.append(strangers, 0).astype(np.int32), 4, sp.csr_matrix(np.vstack([hidden, hidden[:1]]))
+    )
+    assert together.items[:4].tolist() == found.items.tolist()
+    assert scorer.recommend(strangers, ITEMS + 2).items[0].tolist() == [8, 7, 6, 5, 4, 3, 2, 1, 0, NOBODY, NOBODY]
 
 
 def test_pairs_have_the_scores_of_the_whole_row(scorer: Scorer) -> None:
