@@ -87,20 +87,21 @@ def divide(
             split[~chosen & (time >= began[user])] = part
     else:
         split = _by_time(rule.share, time, chosen)
-    counts = np.bincount(split[chosen], minlength=len(Split))
-    if not counts[Split.TRAIN] or not counts[Split.TEST]:
+    if not all((chosen & (split == part)).any() for part in (Split.TRAIN, Split.TEST)):
         raise BadDataError(_why_not(rule, user[chosen]))
     return split
 
 
 def _by_time(share: float, time: Times, chosen: Mask) -> Splits:
     """Cuts at two moments of the chosen: purchases of one moment stay on one side of a cut."""
-    moments, first = np.unique(np.sort(time[chosen]), return_index=True)
+    times = np.sort(time if chosen.all() else time[chosen])
+    total = len(times)
+    first = np.flatnonzero(np.concatenate([np.ones(min(total, 1), bool), times[1:] != times[:-1]]))
+    moments = times[first]
     split = np.full(len(time), Split.TRAIN, np.int8)
     if len(moments) < 2:
         return split
     # A cut is the number of a moment that begins a part; the first moment is train's.
-    total = int(chosen.sum())
     test = 1 + int(np.abs(first[1:] - total * (1 - share)).argmin())
     split[time >= moments[test]] = Split.TEST
     if test >= 2:
