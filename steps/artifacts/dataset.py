@@ -7,6 +7,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -216,15 +217,19 @@ def publish(store: Store, draft: Draft) -> Published:
     if found is not None:
         return Published(snapshot, False, found)
     with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
-        matrices = _pairs(purchases, draft)
-        _write(Path(folder), purchases, draft, matrices)
+        with ThreadPoolExecutor(1) as beside:  # summing up is a loop on one processor
+            written = beside.submit(_write_tables, Path(folder), purchases, draft)
+            matrices = _pairs(purchases, draft)
+            numbers = _counts(purchases, draft, matrices)
+            written.result()
+        _write_pairs(Path(folder), matrices)
         records = store.data.upload(Path(folder), prefix(snapshot))
     manifest = {
         "format": FORMAT,
         "snapshot": snapshot,
         "content": content,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "counts": _counts(purchases, draft, matrices),
+        "counts": numbers,
         "time": counting.time_range(purchases),
         "kinds": asdict(draft.kinds) if draft.kinds else None,
         **draft.about,
@@ -387,7 +392,7 @@ def _pairs(purchases: pl.DataFrame, draft: Draft) -> Matrices:
     return pairs.summed(shape, user, item, weight, {one.name.lower(): split == one for one in Split})
 
 
-def _write(folder: Path, purchases: pl.DataFrame, draft: Draft, matrices: Matrices) -> None:
+def _write_tables(folder: Path, purchases: pl.DataFrame, draft: Draft) -> None:
     import polars as pl
 
     if "time" in purchases.columns:
@@ -402,6 +407,9 @@ def _write(folder: Path, purchases: pl.DataFrame, draft: Draft, matrices: Matric
             table.write_parquet(folder / name, compression="lz4", statistics=False, row_group_size=ROW_GROUP)
         except (OSError, pl.exceptions.ComputeError) as error:  # polars tells a full disk in either way
             raise TryAgainError(f"cannot write {folder / name}: {error}") from error
+
+
+def _write_pairs(folder: Path, matrices: Matrices) -> None:
     if matrices:
         try:
             pairs.write(folder, matrices)
@@ -410,11 +418,11 @@ def _write(folder: Path, purchases: pl.DataFrame, draft: Draft, matrices: Matric
 
 
 def _counts(purchases: pl.DataFrame, draft: Draft, matrices: Matrices) -> dict[str, int]:
-    splits = np.bincount(purchases["split"].to_numpy(), minlength=len(Split))
+    splits = purchases["split"].to_numpy()
     return {
         **counting.counts(purchases, draft.users.height, draft.items.height, list(matrices.values())),
         "rejects": draft.rejects.height,
-        **{split.name.lower(): int(splits[split]) for split in Split},
+        **{split.name.lower(): int(np.count_nonzero(splits == split)) for split in Split},
     }
 
 
