@@ -13,6 +13,8 @@ AHEAD = 8
 """So many pairs before a vector is needed it is asked for."""
 ROWS_AHEAD = 16
 """The same where rows are read one after the other."""
+FEW = 16
+"""Pairs of a row that are solved for at once: of more, some steps towards the answer are quicker."""
 Starts = npt.NDArray[np.int64]
 Columns = npt.NDArray[np.int32]
 
@@ -52,13 +54,15 @@ def solve_rows(
 ) -> npt.NDArray[np.bool_]:
     """What `Block.descend` does, a row at a time: writes the vectors of the rows from `begin`; says which have settled.
 
-    Where `warm`, they begin with what they were. A row without pairs that count more than others is only divided.
+    Where `warm`, they begin with what they were. A row without pairs that count more than others is only divided, and
+    one with few of them is solved at once.
     """
     (starts, columns, counts), (tolerance, most) = extras, limits
     width, end = len(spread), starts[begin + len(into)]
     settled = np.ones(len(into), np.bool_)
     inverse, product = np.empty(width, np.float32), np.empty(width, np.float32)
     step, rest = np.empty(width, np.float32), np.empty(width, np.float32)
+    scaled, system = np.empty((FEW, width), np.float32), np.empty((FEW, FEW + 1), np.float32)
     for row in range(len(into)):
         x, right, first, last = into[row], wanted[row], starts[begin + row], starts[begin + row + 1]
         enough = np.float32(0)
@@ -73,6 +77,8 @@ def solve_rows(
         for pair in range(last, min(last + AHEAD, end)):
             for column in range(0, width, LINE):
                 fetch(other, columns[pair], column)
+        if last - first <= FEW and solve_few(x, right, inverse, first, last, columns, counts, other, scaled, system):
+            continue
         enough *= tolerance * tolerance
         multiply(product, x, first, last, columns, counts, other, inverse)
         size = np.float32(0)
@@ -93,6 +99,54 @@ def solve_rows(
                 step[place] = inverse[place] * rest[place] + size / before * step[place]
         settled[row] = size <= enough
     return settled
+
+
+@loop
+def solve_few(
+    x: Floats,
+    right: Floats,
+    inverse: Floats,
+    first: int,
+    last: int,
+    columns: Columns,
+    counts: Floats,
+    other: Floats,
+    scaled: Floats,
+    system: Floats,
+) -> bool:
+    """The vector of a row by a system as large as it has pairs, not as wide as vectors (Woodbury); says if it could.
+
+    Only where some pairs count less than those that never met it cannot.
+    """
+    width, many = len(inverse), last - first
+    for pair in range(many):
+        if counts[first + pair] < 0:
+            return False
+        vector, total = other[columns[first + pair], :width], np.float32(0)
+        for place in range(width):
+            scaled[pair, place] = inverse[place] * vector[place]
+            total += scaled[pair, place] * right[place]
+        for before in range(pair + 1):
+            system[pair, before] = dot(scaled[pair], other[columns[first + before], :width])
+        system[pair, pair] += np.float32(1) / counts[first + pair]
+        system[pair, FEW] = total
+    for pair in range(many):
+        for before in range(pair + 1):
+            value = system[pair, before]
+            for place in range(before):
+                value -= system[pair, place] * system[before, place]
+            system[pair, before] = np.sqrt(value) if before == pair else value / system[before, before]
+        for before in range(pair):
+            system[pair, FEW] -= system[pair, before] * system[before, FEW]
+        system[pair, FEW] /= system[pair, pair]
+    for place in range(width):
+        x[place] = inverse[place] * right[place]
+    for pair in range(many - 1, -1, -1):
+        for after in range(pair + 1, many):
+            system[pair, FEW] -= system[after, pair] * system[after, FEW]
+        system[pair, FEW] /= system[pair, pair]
+        add(x, -system[pair, FEW], scaled[pair])
+    return True
 
 
 @loop
