@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -19,32 +18,25 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from steps.artifacts import counting, packing, pairs
+from steps.artifacts import counting, manifest, packing, pairs
+from steps.artifacts.manifest import FORMAT, ITEMS, PURCHASES, REJECTS, USERS, prefix
 from steps.artifacts.pairs import Matrices
-from steps.clients.object_store import Bucket, FileRecord, ObjectExistsError, ObjectMissingError, Store, remove_folder
+from steps.clients.object_store import FileRecord, ObjectExistsError, Store, remove_folder
 from steps.models.events import Kinds
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.interactions import Details, History, Interactions
-from steps.runtime.errors import BadDataError, TryAgainError, UsageError
+from steps.runtime.errors import TryAgainError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
-SNAPSHOTS = "snapshots"
-NAME = re.compile(r"s-[0-9a-f]{16}")
-FORMAT = 1
-PURCHASES, USERS, ITEMS, REJECTS, MANIFEST = (
-    "interactions.parquet",
-    "users.parquet",
-    "items.parquet",
-    "rejects.parquet",
-    "manifest.json",
-)
+# Programs ask here for all that they want to know of a snapshot.
+exists, counts = manifest.exists, manifest.counts
+
 COLUMNS = ("user", "item", "weight", "time", "event", "split")
 ROW_GROUP = 1 << 20
 MOST_CLASSES, CLASSES = 100, 10
 """A column with more values than the first gives the second's number of classes, where the values are numbers."""
-YOUNG = timedelta(hours=1)
 
 
 class Split(IntEnum):
@@ -196,24 +188,12 @@ class Published:
     manifest: dict[str, Any]
 
 
-def prefix(snapshot: str) -> str:
-    """Where a snapshot lies in the data bucket; refuses what is no snapshot's name."""
-    if not NAME.fullmatch(snapshot):
-        raise UsageError(f"{snapshot!r} is no snapshot: a snapshot's name is s- and 16 hexadecimal digits")
-    return f"{SNAPSHOTS}/{snapshot}"
-
-
-def exists(store: Store, snapshot: str) -> bool:
-    """Whether the snapshot is there as a whole: its manifest is written last."""
-    return store.data.exists(f"{prefix(snapshot)}/{MANIFEST}")
-
-
 def publish(store: Store, draft: Draft) -> Published:
     """Writes a snapshot, the manifest last; purchases that are published already are found and left as they are."""
     purchases = _ordered(draft.purchases)
     content = _hash(purchases, draft)
     snapshot = f"s-{content[:16]}"
-    found = _used_again(store.data, snapshot)
+    found = manifest.used_again(store.data, snapshot)
     if found is not None:
         return Published(snapshot, False, found)
     with tempfile.TemporaryDirectory(prefix="snapshot-") as folder:
@@ -224,7 +204,7 @@ def publish(store: Store, draft: Draft) -> Published:
             written.result()
         _write_pairs(Path(folder), matrices)
         records = store.data.upload(Path(folder), prefix(snapshot))
-    manifest = {
+    told = {
         "format": FORMAT,
         "snapshot": snapshot,
         "content": content,
@@ -237,43 +217,19 @@ def publish(store: Store, draft: Draft) -> Published:
         "files": {name: {"sha256": record.sha256, "size": record.size} for name, record in records.items()},
     }
     try:
-        store.data.create(f"{prefix(snapshot)}/{MANIFEST}", _json(manifest))
+        manifest.create(store.data, snapshot, told)
     except ObjectExistsError:  # another publisher of the same purchases was first: its manifest stands
-        return Published(snapshot, False, _manifest(store.data, snapshot))
-    return Published(snapshot, True, manifest)
-
-
-def _used_again(bucket: Bucket, snapshot: str) -> dict[str, Any] | None:
-    """The manifest of a whole snapshot; an old one is written anew as it is, so that cleanup finds it young.
-
-    Where files are missing, as a cleanup at the same moment may have it, the manifest goes, and all is written again.
-    """
-    key = f"{prefix(snapshot)}/{MANIFEST}"
-    present = {entry.key: entry for entry in bucket.list(f"{prefix(snapshot)}/")}
-    if key not in present:
-        return None
-    manifest = _manifest(bucket, snapshot)
-    if any(f"{prefix(snapshot)}/{name}" not in present for name in _records(manifest, snapshot)):
-        bucket.delete([key])
-        return None
-    if datetime.now(UTC) - present[key].modified > YOUNG:
-        bucket.put(key, _json(manifest))
-    return manifest
-
-
-def counts(store: Store, snapshot: str) -> dict[str, int]:
-    """How many of everything a snapshot has, from its manifest alone."""
-    found: dict[str, int] = _manifest(store.data, snapshot)["counts"]
-    return found
+        return Published(snapshot, False, manifest.read(store.data, snapshot))
+    return Published(snapshot, True, told)
 
 
 def load(store: Store, snapshot: str, cache: Path) -> Dataset:
     """Reads a snapshot through a local folder, which later loads use again; every checksum must hold."""
     import polars as pl
 
-    manifest = _manifest(store.data, snapshot)
+    told = manifest.read(store.data, snapshot)
     folder = cache / prefix(snapshot)
-    records = _records(manifest, snapshot)
+    records = manifest.records(told, snapshot)
     if folder.exists() and any(
         not (folder / name).is_file() or FileRecord.of(folder / name) != record for name, record in records.items()
     ):
@@ -286,9 +242,9 @@ def load(store: Store, snapshot: str, cache: Path) -> Dataset:
         users=id_table(users["id"]),
         items=id_table(items["id"]),
         item_names=items["name"].fill_null(items["id"]).to_list() if "name" in items.columns else None,
-        manifest=manifest,
+        manifest=told,
         folder=folder,
-        kinds=_kinds(manifest),
+        kinds=manifest.kinds(told),
         summed=pairs.read(folder, SPLITS, (users.height, items.height)),
     )
 
@@ -424,36 +380,3 @@ def _counts(purchases: pl.DataFrame, draft: Draft, matrices: Matrices) -> dict[s
         "rejects": draft.rejects.height,
         **{split.name.lower(): int(np.count_nonzero(splits == split)) for split in Split},
     }
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, ensure_ascii=False, indent=2) + "\n").encode()
-
-
-def _manifest(bucket: Bucket, snapshot: str) -> dict[str, Any]:
-    key = f"{prefix(snapshot)}/{MANIFEST}"
-    try:
-        manifest = json.loads(bucket.get(key))
-    except ObjectMissingError as missing:
-        raise UsageError(f"there is no snapshot {snapshot} at {bucket.address(prefix(snapshot))}") from missing
-    except ValueError as error:
-        raise BadDataError(f"{bucket.address(key)} is not JSON") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BadDataError(f"{bucket.address(key)} is not a snapshot's manifest of format {FORMAT}")
-    return manifest
-
-
-def _kinds(manifest: Mapping[str, Any]) -> Kinds | None:
-    told = manifest.get("kinds")
-    return Kinds(tuple(told["names"]), tuple(told["goals"]), told["weights"]) if told else None
-
-
-def _records(manifest: Mapping[str, Any], snapshot: str) -> dict[str, FileRecord]:
-    """The files that a reader needs; the rejects are for people."""
-    try:
-        files = manifest["files"]
-        ready = sorted(name for name in files if name.startswith(f"{pairs.FOLDER}/"))
-        wanted = (PURCHASES, USERS, ITEMS, *ready)
-        return {name: FileRecord(files[name]["sha256"], files[name]["size"]) for name in wanted}
-    except (KeyError, TypeError) as error:
-        raise BadDataError(f"the manifest of {snapshot} does not name its files with sha256 and size") from error
