@@ -31,11 +31,13 @@ def run(step: Step) -> None:
     seconds = number("--poll-seconds", flags.poll_seconds or "5", 0.01, 86_400)
     models = open_store(step.settings).models
 
+    from steps.models.blas import one_thread
     from steps.serving.api import application
     from steps.serving.live import Live
     from steps.serving.server import bind, in_foreground
 
-    with bind(flags.host or "127.0.0.1", port) as bound, Live(models, seconds) as live:
+    # A request is answered in one thread; several at once, each with its own, must not wait for each other's.
+    with one_thread(), bind(flags.host or "127.0.0.1", port) as bound, Live(models, seconds) as live:
         log.info("serving on http://%s:%d, described at /docs", *bound.getsockname()[:2])
         in_foreground(application(live), bound)
 

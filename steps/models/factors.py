@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.blas import one_thread, processors
-from steps.models.ids import Codes
+from steps.models.ids import UNKNOWN, Codes
 from steps.models.large_pruning import InFloats, InHalves, best_of_many, compiling_pays, search_of
-from steps.models.pruning import Found, LongestFirst, pays
+from steps.models.one_by_one import best_one_by_one, pays_for_one
+from steps.models.pruning import LEAST_USERS, Found, LongestFirst, pays
 from steps.models.recommender import Floats, Recommendations, check_learned
 from steps.models.scorer import Scorer, Shared, cosines, load_array, require_shapes, save_arrays
+
+LONGEST_FIRST, PARTS = "longest_first", ("vectors", "lengths", "codes")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Factors(Scorer):
     item_factors: Floats
     fold_in: FoldIn | None = None
     """None where a vector cannot be had from purchases alone."""
+    mapped: LongestFirst | None = field(default=None, repr=False, kw_only=True)
+    """The items' vectors once more, sorted and in a file: so that processes share it, and none has to sort."""
 
     def __post_init__(self) -> None:
         width = self.user_factors.shape[1]
@@ -58,6 +64,8 @@ class Factors(Scorer):
                 "item_factors": (self.item_factors.shape, (len(self.items), width)),
             }
         )
+        if self.mapped:
+            require_shapes({LONGEST_FIRST: (self.mapped.vectors.shape, self.item_factors.shape)})
 
     def check(self, name: str) -> None:
         check_learned(name, user_factors=self.user_factors, item_factors=self.item_factors)
@@ -69,9 +77,11 @@ class Factors(Scorer):
         return np.asarray(np.einsum("ij,ij->i", self.user_factors[users], self.item_factors[items]), np.float32)
 
     def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
-        if not pays(len(users), len(self.items), k):
-            return super().recommend(users, k, hidden)
-        return self._recommend(users, k, hidden, self._longest_first.best)
+        if pays(len(users), len(self.items), k):
+            return self._recommend(users, k, hidden, self._longest_first.best)
+        if len(users) < LEAST_USERS and pays_for_one(len(self.items), k):
+            return self._recommend(users, k, hidden, partial(best_one_by_one, self._longest_first))
+        return super().recommend(users, k, hidden)
 
     def recommend_many(
         self, users: Codes, k: int, hidden: sp.csr_matrix | None = None, *, of: int = 0
@@ -86,13 +96,22 @@ class Factors(Scorer):
     ) -> Recommendations:
         known = self.known(users)
         items, scores = np.empty((len(users), k), np.int32), np.empty((len(users), k), np.float32)
-        found = best(self.user_factors[users[known]], k, None if hidden is None else hidden[known])
+        found = best(np.asarray(self.user_factors)[users[known]], k, _of_those(known, hidden))
         items[known], scores[known] = found.items, found.scores
         if not known.all():
-            strangers = super().recommend(users[~known], k, None if hidden is None else hidden[~known])
+            strangers = super().recommend(users[~known], k, _of_those(~known, hidden))
             items[~known], scores[~known] = strangers.items, strangers.scores
         calculated = found.calculated / len(self.items) + np.count_nonzero(~known)
         return Recommendations(items, scores, known, calculated / len(users))
+
+    def recommend_for(self, items: Codes, k: int) -> Recommendations:
+        bought = np.unique(items[items != UNKNOWN])
+        if self.fold_in is None or not len(bought) or not pays_for_one(len(self.items), k):
+            return super().recommend_for(items, k)
+        vector = self._vector(bought, self.fold_in)[None]
+        history = sp.csr_matrix((np.ones(len(bought), np.bool_), bought, [0, len(bought)]), (1, len(self.items)))
+        found = best_one_by_one(self._longest_first, vector, k, history)
+        return Recommendations(found.items, found.scores, np.array([True]), found.calculated / len(self.items))
 
     def folded(self, histories: sp.csr_matrix) -> Floats | None:
         if self.fold_in is None:
@@ -101,8 +120,11 @@ class Factors(Scorer):
         return np.asarray(np.array(rows) @ self.item_factors.T, np.float32)
 
     def alike(self, item: int) -> Floats | None:
-        """By the angle between vectors; a single number an item, such as its popularity, has none."""
-        return cosines(self.item_factors, item) if self.item_factors.shape[1] > 1 else None
+        """By the angle between vectors; a single number an item, such as its popularity, has none.
+
+        All scores: vectors of which only the direction counts are equally long, and none can be passed over.
+        """
+        return cosines(self.item_factors, item, self._lengths) if self.item_factors.shape[1] > 1 else None
 
     def parts(self, user: int, bought: Codes, item: int) -> Floats | None:
         """The score of somebody who bought just this, taken apart by purchase (Hu et al., 2008, section 5)."""
@@ -132,15 +154,35 @@ class Factors(Scorer):
         return search_of(self._longest_first)
 
     @cached_property
+    def _lengths(self) -> Floats:
+        return np.asarray(np.linalg.norm(self.item_factors, axis=1), np.float32)
+
+    @cached_property
     def _longest_first(self) -> LongestFirst:
-        return LongestFirst.of(self.item_factors)
+        return self.mapped or LongestFirst.of(self.item_factors)
 
     def write(self, folder: Path) -> Mapping[str, Any]:
         arrays = {"user_factors": self.user_factors, "item_factors": self.item_factors}
         save_arrays(folder, {name: array.astype(np.float32, copy=False) for name, array in arrays.items()})
+        if pays_for_one(len(self.items), 1):
+            ordered = self._longest_first
+            save_arrays(folder, {f"{LONGEST_FIRST}.{part}": getattr(ordered, part) for part in PARTS})
         return {"fold_in": asdict(self.fold_in)} if self.fold_in else {}
 
     @classmethod
     def read(cls, folder: Path, shared: Shared, about: Mapping[str, Any]) -> Self:
         fold_in = FoldIn(**about["fold_in"]) if "fold_in" in about else None
-        return cls(shared, load_array(folder, "user_factors"), load_array(folder, "item_factors"), fold_in)
+        vectors = load_array(folder, "user_factors"), load_array(folder, "item_factors")
+        return cls(shared, *vectors, fold_in, mapped=_mapped(folder))
+
+
+def _mapped(folder: Path) -> LongestFirst | None:
+    """None for few items, and in what was saved before there was such a thing."""
+    if not (folder / f"{LONGEST_FIRST}.vectors.npy").exists():
+        return None
+    return LongestFirst.sorted(*(load_array(folder, f"{LONGEST_FIRST}.{part}") for part in PARTS))
+
+
+def _of_those(rows: npt.NDArray[np.bool_], hidden: sp.csr_matrix | None) -> sp.csr_matrix | None:
+    """The rows that are marked; scipy takes longer to choose all of one row than the answer to a request does."""
+    return hidden if hidden is None or rows.all() else sp.csr_matrix(hidden[rows])

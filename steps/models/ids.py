@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -41,14 +42,21 @@ class IdTable(Sequence[str]):
     def __getitem__(self, code: int) -> str:  # type: ignore[override]
         return self._raw(range(len(self))[code]).decode()
 
-    def _raw(self, code: int) -> bytes:
-        return self.text[self.offsets[code] : self.offsets[code + 1]].tobytes()
+    @cached_property
+    def _raw(self) -> Callable[[int], bytes]:
+        """The bytes of an id. From views of both arrays: one by one, numpy takes ten times as long."""
+        text, offsets = np.ascontiguousarray(self.text).data, np.ascontiguousarray(self.offsets).data
+
+        def raw(code: int) -> bytes:
+            return bytes(text[offsets[code] : offsets[code + 1]])
+
+        return raw
 
     def code(self, one: str) -> int:
         """The code of an id, or UNKNOWN: a binary search, so that a mapped table needs no index in memory."""
-        wanted = one.encode("utf-8", "surrogatepass")
-        place = bisect_left(range(len(self)), wanted, key=self._raw)
-        return place if place < len(self) and self._raw(place) == wanted else UNKNOWN
+        wanted, raw = one.encode("utf-8", "surrogatepass"), self._raw
+        place = bisect_left(range(len(self)), wanted, key=raw)
+        return place if place < len(self) and raw(place) == wanted else UNKNOWN
 
     def codes(self, ids: Sequence[str]) -> Codes:
         """The codes of some ids, UNKNOWN where there is none."""
@@ -58,7 +66,8 @@ class IdTable(Sequence[str]):
         """The ids of some codes; of codes that follow each other far more quickly."""
         if len(codes) and (np.diff(codes) == 1).all():
             return self._stretch(int(codes[0]), int(codes[-1]) + 1)
-        return [self[int(code)] for code in codes]
+        raw = self._raw
+        return [raw(code).decode() for code in codes.tolist()]
 
     def _stretch(self, first: int, end: int) -> list[str]:
         places = (self.offsets[first : end + 1] - self.offsets[first]).tolist()

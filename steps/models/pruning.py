@@ -57,9 +57,14 @@ class LongestFirst:
     def of(cls, vectors: Floats) -> Self:
         lengths = lengths_of(vectors)
         codes = np.argsort(-lengths, kind="stable").astype(np.int32)
-        place = np.empty_like(codes)
+        return cls.sorted(np.ascontiguousarray(vectors[codes]), lengths[codes], codes)
+
+    @classmethod
+    def sorted(cls, vectors: Floats, lengths: npt.NDArray[np.float64], codes: Codes) -> Self:
+        """From what `of` has sorted before. Of arrays that are mapped nothing is copied."""
+        place = np.empty(len(codes), np.int32)
         place[codes] = np.arange(len(codes), dtype=np.int32)
-        return cls(np.ascontiguousarray(vectors[codes]), lengths[codes], codes, place)
+        return cls(np.asarray(vectors), np.asarray(lengths), np.asarray(codes), place)
 
     def best(self, users: Floats, k: int, hidden: sp.csr_matrix | None = None) -> Found:
         """The k best items of each vector of `users` without what `hidden` marks in the same row.
@@ -113,9 +118,9 @@ class LongestFirst:
         codes = self.codes[places]
         order = np.argsort(rows * len(self.codes) + codes)
         rows, places = rows[order], places[order]
-        return ranked(rows, codes[order], self._pairs(users, rows, places), len(users), k)
+        return ranked(rows, codes[order], self.pairs(users, rows, places), len(users), k)
 
-    def _pairs(self, users: Floats, rows: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> Floats:
+    def pairs(self, users: Floats, rows: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> Floats:
         """The scores of single pairs: the same whatever they are calculated together with."""
         values = np.empty(len(rows), np.float32)
         for start in range(0, len(rows), PAIRS_AT_ONCE):

@@ -19,6 +19,8 @@ from steps.models.signature import LOWEST
 
 BLOCK_BYTES = 64 << 20
 """Scores held at once; more does not make a multiplication faster."""
+FEW = 64
+"""Users of one request."""
 LEAST_SPREAD = 1e-9
 """Of scores that are all alike, so that nothing is divided by zero."""
 ABOUT = "scorer.json"
@@ -80,9 +82,11 @@ class Shared:
     def load(cls, folder: Path) -> tuple[Shared, sp.csr_matrix]:
         """What every kind has, and what every user had bought."""
         users, items = IdTable.load(folder, "users"), IdTable.load(folder, "items")
-        arrays = load_array(folder, "trained"), load_array(folder, "popularity")
-        shared = cls(users, items, *arrays, Groups.load(folder))
+        # As plain arrays: of one that says of itself that it is mapped, every single entry takes longer.
+        trained, popularity = (np.asarray(load_array(folder, name)) for name in ("trained", "popularity"))
+        shared = cls(users, items, trained, popularity, Groups.load(folder))
         indptr, indices = load_array(folder, "seen.indptr"), load_array(folder, "seen.indices")
+        # The ones are each process's own: a byte a purchase, 27 MB beside the 1.4 GB that 1.4 million customers share.
         seen = sp.csr_matrix((np.ones(len(indices), np.bool_), indices, indptr), (len(users), len(items)))
         return shared, seen
 
@@ -269,9 +273,9 @@ class Scorer(ABC):
         return cls.read(folder, shared, about(folder)), seen
 
 
-def cosines(vectors: Floats, item: int) -> Floats:
-    """Of every row the cosine to one of them; zero for a row of zeros."""
-    lengths = np.linalg.norm(vectors, axis=1)
+def cosines(vectors: Floats, item: int, lengths: Floats | None = None) -> Floats:
+    """Of every row the cosine to one of them; zero for a row of zeros. Their lengths, where they are known already."""
+    lengths = np.linalg.norm(vectors, axis=1) if lengths is None else lengths
     return np.asarray(vectors @ vectors[item] / np.maximum(lengths * lengths[item], LEAST_SPREAD), np.float32)
 
 
@@ -307,9 +311,20 @@ def hide(scores: Floats, hidden: sp.csr_matrix) -> None:
 
 def rows_of(matrix: sp.csr_matrix, users: Codes) -> sp.csr_matrix:
     """The rows of some users, an empty one for an unknown user."""
+    if 0 < len(users) <= FEW:
+        return _few_rows_of(matrix, users)
     rows = sp.csr_matrix(matrix[np.maximum(users, 0)], copy=True)
     unknown = np.repeat(users == UNKNOWN, np.diff(rows.indptr))
     if unknown.any():
         rows.data[unknown] = 0
         rows.eliminate_zeros()
     return rows
+
+
+def _few_rows_of(matrix: sp.csr_matrix, users: Codes) -> sp.csr_matrix:
+    """The same for a request, whose answer takes less time than scipy takes to choose a row."""
+    starts = [matrix.indptr[user : user + 2].tolist() if user != UNKNOWN else (0, 0) for user in users.tolist()]
+    rows = [slice(*one) for one in starts]
+    indptr = np.cumsum([0, *(row.stop - row.start for row in rows)], dtype=np.int32)
+    indices, data = (np.concatenate([array[row] for row in rows]) for array in (matrix.indices, matrix.data))
+    return sp.csr_matrix((data, indices, indptr), (len(users), matrix.shape[1]))

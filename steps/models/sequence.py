@@ -100,7 +100,7 @@ class NextItem(Factors):
     def read(cls, folder: Path, shared: Shared, about: Mapping[str, Any]) -> Self:
         plain, shape = Factors.read(folder, shared, about), Shape(**about["encoder"])
         encoder = {name: load_array(folder, f"encoder.{name}") for name in shape.weights()}
-        return cls(shared, plain.user_factors, plain.item_factors, None, encoder, shape)
+        return cls(shared, plain.user_factors, plain.item_factors, None, encoder, shape, mapped=plain.mapped)
 
 
 class Sequence(ScorerModel):

@@ -56,11 +56,9 @@ class Model:
         ]
 
     def _items(self, items: Codes, scores: Floats) -> list[dict[str, object]]:
-        return [
-            {"item": self.scorer.items[int(code)], "score": float(score)}
-            for code, score in zip(items, scores, strict=True)
-            if code != NOBODY
-        ]
+        there = items != NOBODY
+        found = zip(self.scorer.items.names(items[there]), scores[there].tolist(), strict=True)
+        return [{"item": name, "score": score} for name, score in found]
 
     def _named(self, found: Recommendations) -> list[dict[str, object]]:
         return [

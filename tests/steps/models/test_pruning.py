@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from steps.models import large_pruning, pruning
+from steps.models import large_pruning, one_by_one, pruning
 from steps.models.compiled import matrix_unit
-from steps.models.factors import Factors
+from steps.models.factors import Factors, FoldIn
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.large_pruning import InFloats, InHalves, best_of_many, compiling_pays, search_of
+from steps.models.one_by_one import best_one_by_one, pays_for_one
 from steps.models.pruning import Found, LongestFirst, pays
 from steps.models.recommender import NOBODY, Floats
-from steps.models.scorer import Scorer, Shared
+from steps.models.scorer import Scorer, Shared, rows_of
 from steps.models.signature import LOWEST
 
 USERS, ITEMS, WIDTH = 1000, 3000, 8
@@ -25,6 +27,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a thousand users are cut into many parts."""
     monkeypatch.setattr(pruning, "FIRST_ITEMS", 256)
     monkeypatch.setattr(pruning, "FIRST_OF_EACH", 4)
+    monkeypatch.setattr(one_by_one, "FIRST_ITEMS", 256)
+    monkeypatch.setattr(one_by_one, "FIRST_OF_EACH", 4)
     monkeypatch.setattr(pruning, "SCORES_AT_ONCE", 50_000)
     monkeypatch.setattr(pruning, "PAIRS_AT_ONCE", 100)
     monkeypatch.setattr(large_pruning, "USERS_AT_ONCE", 70)
@@ -63,7 +67,7 @@ def brute_force(users: Floats, items: Floats, k: int, hidden: sp.csr_matrix | No
     return np.where(best > -np.inf, order, NOBODY).tolist(), best
 
 
-@pytest.fixture(params=["by numpy", "compiled", "by the matrix unit"])
+@pytest.fixture(params=["by numpy", "one by one", "compiled", "by the matrix unit"])
 def best(request: pytest.FixtureRequest) -> Best:
     """Every way to search."""
     return by(request.param)
@@ -83,6 +87,8 @@ def by(way: str) -> Best:
         all_items = LongestFirst.of(items)
         if way == "by numpy":
             return all_items.best(users, k, hidden)
+        if way == "one by one":
+            return best_one_by_one(all_items, users, k, hidden)
         search = InFloats(all_items) if way == "compiled" else InHalves.of(all_items)
         return best_of_many(search, users, k, hidden, workers)
 
@@ -235,3 +241,76 @@ def test_a_block_of_many_is_searched_like_all_of_them(users: Floats, items: Floa
     assert "_search" in vars(scorer)
     assert few.items.tolist() == some.items.tolist()
     assert few.scores.tolist() == some.scores.tolist()
+
+
+def test_a_single_request_has_the_bytes_of_a_batch(hidden: sp.csr_matrix) -> None:
+    random = np.random.default_rng(4)
+    users, items = (random.normal(size=(count, 64)).astype(np.float32) for count in (USERS, ITEMS))
+    items *= random.pareto(1.5, (ITEMS, 1)).astype(np.float32)
+    batch, single = (by(way)(items, users, 12, hidden) for way in ("by numpy", "one by one"))
+    assert single.items.tobytes() == batch.items.tobytes()
+    assert single.scores.tobytes() == batch.scores.tobytes()
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_list_may_be_longer_than_the_catalogue(width: int, best: Best) -> None:
+    random = np.random.default_rng(6)
+    users, items = (random.integers(-3, 4, (count, width)).astype(np.float32) for count in (90, 20))
+    hidden = sp.csr_matrix(random.random((90, 20)) < 0.2)
+    found = best(items, users, 50, hidden)
+    expected, scores = brute_force(users, items, 50, hidden)
+    assert found.items.shape == (90, 50)
+    assert found.items[:, :20].tolist() == expected
+    assert np.array_equal(found.scores[:, :20], np.where(scores > -np.inf, scores, np.float32(LOWEST)))
+    assert (found.items[:, 20:] == NOBODY).all()
+
+
+def test_a_request_is_answered_from_the_longest_vectors_where_there_are_many() -> None:
+    assert pays_for_one(512, 12)
+    assert not pays_for_one(511, 12)
+    assert not pays_for_one(512, 65)
+
+
+def test_a_saved_model_answers_single_requests_from_files_alone(
+    users: Floats, items: Floats, hidden: sp.csr_matrix, tmp_path: Path
+) -> None:
+    trained = np.arange(USERS) % 9 != 0
+    popularity = np.random.default_rng(5).random(ITEMS).astype(np.float32)
+    tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
+    made = Factors(Shared(*tables, trained, popularity), users, items, FoldIn(2.0, 1.0, 0.5))
+    made.save(tmp_path / "factors", hidden)
+    scorer, seen = Factors.load(tmp_path / "factors")
+    assert scorer.mapped is not None
+    file = scorer.mapped.vectors.base
+    assert isinstance(file, np.memmap)
+    assert Path(str(file.filename)) == tmp_path / "factors" / "longest_first.vectors.npy"
+    for asked in ([5], [7], [9], [UNKNOWN], [1, 9, 6, UNKNOWN], list(range(60))):
+        codes = np.array(asked, np.int32)
+        rows = rows_of(seen, codes)
+        found, slowly = scorer.recommend(codes, 12, rows), Scorer.recommend(made, codes, 12, rows)
+        assert found.items.tolist() == slowly.items.tolist()
+        assert found.scores.tolist() == slowly.scores.tolist()
+        assert found.known.tolist() == slowly.known.tolist()
+    bought = np.array([3, UNKNOWN, 800, 3], np.int32)
+    new, slowly = scorer.recommend_for(bought, 12), Scorer.recommend_for(made, bought, 12)
+    assert new.items.tolist() == slowly.items.tolist()
+    assert new.scores == pytest.approx(slowly.scores, rel=1e-5)
+    assert new.calculated < 0.5
+    assert not scorer.recommend_for(np.array([UNKNOWN], np.int32), 3).known[0]
+
+
+def test_a_model_without_the_sorted_vectors_answers_too(users: Floats, items: Floats, tmp_path: Path) -> None:
+    tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
+    made = Factors(Shared(*tables, np.ones(USERS, bool), np.ones(ITEMS, np.float32)), users, items)
+    made.save(tmp_path / "factors", sp.csr_matrix((USERS, ITEMS)))
+    for file in (tmp_path / "factors").glob("longest_first.*"):
+        file.unlink()
+    scorer, _ = Factors.load(tmp_path / "factors")
+    one = np.array([3], np.int32)
+    assert scorer.mapped is None
+    assert scorer.recommend(one, 12).items.tolist() == made.recommend(one, 12).items.tolist()
+
+
+def test_a_single_request_leaves_most_scores_alone(users: Floats, items: Floats) -> None:
+    few = best_one_by_one(LongestFirst.of(items), users[:50], 12).calculated
+    assert 50 * 256 <= few < 0.25 * 50 * ITEMS
