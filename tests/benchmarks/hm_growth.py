@@ -25,8 +25,8 @@ SHARDS = "1"
 MIB = 1 << 20
 STEPS = (1, 2, 4, 8)
 """By which each of the measures is multiplied, while all others stay."""
-WIDTH, HEIGHT, TOP = 260, 250, 60
-"""Of a picture's panels, and of what is written over them, in pixels."""
+WIDTH, HEIGHT, TOP, BELOW = 260, 250, 60, 30
+"""Of a picture's panels, and of what is written over and under them, in pixels."""
 COLOURS = {"data_publish": "#0072b2", "train": "#d55e00", "batch_predict": "#009e73"}
 STYLE = """
 text { font: 12px sans-serif; fill: #333 } .tick { font-size: 10px; fill: #666 } .grid { stroke: #ddd }
@@ -49,6 +49,8 @@ class Shape:
 
 
 MEASURES = ("rows", "users", "items", "factors", "k")
+WARM_UP = Shape().times("factors", STEPS[-1])
+"""Is not counted: it compiles what is compiled, once for a machine, and reads the libraries from the disk."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,45 @@ class Point:
 
 def measure(work: Path, plot: Path | None) -> None:
     """Prints a line of the table as each is known, and draws them all at the end."""
-    begin = ", ".join(f"{getattr(Shape(), name):,} {name}" for name in MEASURES)
-    print(f"from {begin}: each by {' and '.join(map(str, STEPS))} while the others stay; {ITERATIONS} iterations\n")
-    titles = ["", *(f"{name} {what}" for name in COLOURS for what in ("s", "MiB"))]
-    print(f"| {' | '.join(titles)} |\n| {' | '.join('---' for _ in titles)} |")
+    print(f"{about()}\n")
+    costs(WARM_UP, work)
+    print("\n".join(heading("")))
     points = []
     for point in measured(work):
         figures = [figure for cost in point.costs for figure in (f"{cost.seconds:.1f}", f"{cost.memory / MIB:.0f}")]
-        print(f"| {' | '.join([f'{point.value:,} {point.measure}', *figures])} |", flush=True)
+        print(row([f"{point.value:,} {point.measure}", *figures]), flush=True)
         points.append(point)
+    print("\n".join(["", *heading("grows by"), *growth(points)]))
     if plot:
         plot.write_text(picture(points), encoding="utf-8")
         print(f"\n{plot}: both axes by doubling; what grows in proportion rises as steeply as it goes to the right")
+
+
+def about() -> str:
+    begin = ", ".join(f"{getattr(Shape(), name):,} {name}" for name in MEASURES)
+    times = ", ".join(map(str, STEPS))
+    return f"From {begin}: one of them times {times} while the others stay; {ITERATIONS} iterations."
+
+
+def heading(first: str) -> list[str]:
+    titles = [first, *(f"{name} {what}" for name in COLOURS for what in ("s", "MiB"))]
+    return [row(titles), row(["---"] * len(titles))]
+
+
+def row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def growth(points: Sequence[Point]) -> Iterator[str]:
+    """How many times the seconds and the memory of the smallest the largest of each measure takes."""
+    for name in dict.fromkeys(point.measure for point in points):
+        first, *_, last = (point for point in points if point.measure == name)
+        times = [
+            figure
+            for small, large in zip(first.costs, last.costs, strict=True)
+            for figure in (large.seconds / small.seconds, large.memory / small.memory)
+        ]
+        yield row([f"{last.value / first.value:g} times the {name}", *(f"× {one:.1f}" for one in times)])
 
 
 def measured(work: Path) -> Iterator[Point]:
@@ -105,6 +134,11 @@ def doubling(values: Sequence[float]) -> Scale:
     return Scale(ticks[0], ticks[-1], ticks, [f"{2.0**tick:g}" for tick in ticks])
 
 
+def beside_numbers(scale: Scale) -> Scale:
+    """With room on the left, where the numbers of the other axis are written."""
+    return replace(scale, low=scale.low - 0.35)
+
+
 def picture(points: Sequence[Point]) -> str:
     """A panel a measure: seconds above, memory below, a line a program."""
     names = list(dict.fromkeys(point.measure for point in points))
@@ -113,14 +147,14 @@ def picture(points: Sequence[Point]) -> str:
     panels = Markup()
     for column, name in enumerate(names):
         own = [point for point in points if point.measure == name]
-        x = Scale.of([f"{point.value:,}" for point in own])
+        x = beside_numbers(Scale.of([f"{point.value:,}" for point in own]))
         for row, (y, what) in enumerate(((seconds, "seconds"), (memory, "MiB"))):
             place = Markup('<svg x="{}" y="{}" width="{}" height="{}">').format(
                 column * WIDTH + 15, TOP + row * HEIGHT, WIDTH - 40, HEIGHT
             )
             title = Markup('<text x="50%" y="4" text-anchor="middle">{} by {}</text>').format(what, name)
             panels += place + title + drawn(own, x, y, what) + Markup("</svg>")
-    return str(framed(panels, len(names) * WIDTH, TOP + 2 * HEIGHT))
+    return str(framed(panels, len(names) * WIDTH, TOP + 2 * HEIGHT + BELOW))
 
 
 def drawn(points: Sequence[Point], x: Scale, y: Scale, what: str) -> Markup:
@@ -148,5 +182,6 @@ def framed(panels: Markup, width: int, height: int) -> Markup:
         left = 20 + 140 * place
         legend += Markup('<rect x="{}" y="16" width="14" height="4" fill="{}"/>').format(left, tone)
         legend += Markup('<text x="{}" y="22">{}</text>').format(left + 20, name)
+    what = Markup('<text x="20" y="{}">{} Both axes by doubling.</text>').format(height - 12, about())
     ground = Markup('<rect width="100%" height="100%" fill="white"/>')
-    return begin + ground + legend + panels + Markup("</svg>\n")
+    return begin + ground + legend + what + panels + Markup("</svg>\n")

@@ -120,6 +120,16 @@ def test_other_recommendations_are_not_compared_by_time() -> None:
         hm_pairs.require_same(scores, scores * 2)
 
 
+def test_growth_is_told_of_the_largest_by_the_smallest() -> None:
+    def costs(value: int) -> list[Cost]:
+        seconds = (1.0, value**0.5, float(value))
+        return [Cost(Stage(name, []), one, one, value << 20, {}) for name, one in zip("abc", seconds, strict=True)]
+
+    points = [Point(measure, value, costs(value)) for measure in ("rows", "k") for value in (10, 20, 40)]
+    told = "| 4 times the {} | × 1.0 | × 4.0 | × 2.0 | × 4.0 | × 4.0 | × 4.0 |"
+    assert list(hm_growth.growth(points)) == [told.format("rows"), told.format("k")]
+
+
 def test_a_picture_shows_what_grows_in_proportion_as_a_straight_line() -> None:
     def cost(name: str, seconds: float) -> Cost:
         return Cost(Stage(name, []), seconds, seconds, int(seconds * (1 << 28)), {})
