@@ -19,7 +19,9 @@ START_SECONDS = 15.0
 def bind(host: str, port: int) -> socket.socket:
     """Takes the port before anything else is begun; 0 is any free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family)
+    # Named in full: only of a socket that is said to be TCP's does asyncio turn off the waiting for more to send, and
+    # each answer after the first of a connection would be 40 ms late.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
