@@ -5,19 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from steps.clients.object_store import ObjectMissingError
-from steps.clients.s3_store import S3Bucket
+from steps.clients.object_store import Bucket, ObjectMissingError
 from steps.runtime.errors import UsageError
 from steps.runtime.progress import progress
 from steps.runtime.settings import BUCKET, Settings
 from steps.sources.archive import is_table
-
-
-class _Bucket(S3Bucket):
-    """A bucket of anybody's: keys are as they are, not below the pipeline's prefix."""
-
-    def _name(self, key: str) -> str:
-        return key
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,9 @@ class Address:
         if not (settings.s3_access_key and settings.s3_secret_key):
             raise UsageError(f"--source {self} needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment")
         replace(settings, store="s3://").check()
-        bucket = _Bucket.open(settings, self.bucket, "")
+        from steps.sources.any_bucket import AnyBucket  # its client takes longer to import than a small file to read
+
+        bucket = AnyBucket.open(settings, self.bucket, "")
         folder = scratch / "s3"
         folder.mkdir()
         if self.key and not self.key.endswith("/"):
@@ -56,7 +50,7 @@ class Address:
         self._fetch_folder(bucket, folder)
         return folder
 
-    def _fetch_folder(self, bucket: S3Bucket, folder: Path) -> None:
+    def _fetch_folder(self, bucket: Bucket, folder: Path) -> None:
         prefix = f"{self.key.rstrip('/')}/" if self.key else ""
         entries = [entry for entry in bucket.list(prefix) if entry.key and "/" not in entry.key.removeprefix(prefix)]
         tables = [entry for entry in entries if is_table(entry.key)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -100,3 +102,9 @@ def test_a_disk_that_fails_is_one_sentence(
     monkeypatch.setattr(folder, "open_table", fail)
     with pytest.raises(kind, match=r"cannot read --source .*: (Permission denied|I/O error) \(f\)"):
         opened(csv_file("user,item", "a,x"))
+
+
+def test_who_reads_no_bucket_does_not_wait_for_its_client() -> None:
+    code = "import steps.sources.address, sys; sys.exit('minio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
