@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 from steps.clients.object_store import open_store
 from steps.runtime.flags import number, whole_number
+from steps.runtime.processor import calculate_in_one_thread
 from steps.runtime.program import Parser, Step, main
 
 log = logging.getLogger(__name__)
@@ -31,13 +33,12 @@ def run(step: Step) -> None:
     seconds = number("--poll-seconds", flags.poll_seconds or "5", 0.01, 86_400)
     models = open_store(step.settings).models
 
-    from steps.models.blas import one_thread
+    calculate_in_one_thread(os.environ)
     from steps.serving.api import application
     from steps.serving.live import Live
     from steps.serving.server import bind, in_foreground
 
-    # A request is answered in one thread; several at once, each with its own, must not wait for each other's.
-    with one_thread(), bind(flags.host or "127.0.0.1", port) as bound, Live(models, seconds) as live:
+    with bind(flags.host or "127.0.0.1", port) as bound, Live(models, seconds) as live:
         log.info("serving on http://%s:%d, described at /docs", *bound.getsockname()[:2])
         in_foreground(application(live), bound)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 KERNELS = "OPENBLAS_CORETYPE"
+THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 WIDE = "avx512f"
 KNOW_WIDE = ("skylakex", "cooperlake", "sapphirerapids")
 """The kernels of OpenBLAS that use AVX-512."""
@@ -26,6 +27,14 @@ def use_all_of_it(environment: MutableMapping[str, str], about: Path = ABOUT) ->
         return
     del environment[KERNELS]
     log.info("%s=%s is set aside: this processor has AVX-512", KERNELS, told)
+
+
+def calculate_in_one_thread(environment: MutableMapping[str, str]) -> None:
+    """Holds a server's matrix products to the thread of each request: those answered at once waited for each other's.
+
+    It is read when numpy is loaded, so this comes before.
+    """
+    environment.update(dict.fromkeys(THREADS, "1"))
 
 
 def _is_wide(about: Path) -> bool:

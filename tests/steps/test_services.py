@@ -19,6 +19,7 @@ from steps.artifacts import slots
 from steps.artifacts.candidate import Candidate
 from steps.clients.object_store import Store
 
+ROOT = Path(__file__).parents[2]
 Make = Callable[..., Candidate]
 Run = Callable[..., tuple[int, dict[str, str]]]
 
@@ -38,6 +39,20 @@ def service(tmp_path: Path, name: str, *flags: str) -> Iterator[subprocess.Popen
             yield process
         finally:
             process.kill()
+
+
+BARE = """
+import re, runpy, sys, tomllib
+from pathlib import Path
+root, sys.argv = Path(sys.argv[1]), ["serve", *sys.argv[2:]]
+pinned = re.findall(r"^([a-z0-9-]+)==", (root / "containers/requirements/serve.txt").read_text(), re.MULTILINE)
+wanted = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+absent = {re.match("[a-z0-9-]+", one)[0] for one in wanted} - set(pinned)
+assert "numba" in absent and "numpy" not in absent, absent
+sys.modules.update(dict.fromkeys((one.replace("-", "_") for one in absent), None))
+runpy.run_module("steps.serve", run_name="__main__")
+"""
+"""Serves with nothing of the dependencies but what is in the image of the server."""
 
 
 def wait_for(url: str) -> requests.Response:
@@ -63,6 +78,24 @@ def test_serve_answers_and_ends_well_on_sigterm(
         assert "/recommend" in requests.get(f"http://127.0.0.1:{port}/openapi.json", timeout=5).json()["paths"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
+
+
+def test_serve_needs_no_more_than_its_image_holds(
+    tmp_path: Path, folder_store: Store, make_candidate: Make, make_release: Callable[..., object]
+) -> None:
+    make_release(folder_store, make_candidate(folder_store, "run-1"))
+    port = free_port()
+    command = [sys.executable, "-c", BARE, str(ROOT), "--port", str(port), "--poll-seconds", "0.1"]
+    environment = {**os.environ, "STORE": f"file:{tmp_path / 'store'}"}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        try:
+            wait_for(f"http://127.0.0.1:{port}/readyz")
+            url = f"http://127.0.0.1:{port}"
+            for body in ({"user": "u003"}, {"items": ["i003"]}):
+                assert requests.post(f"{url}/recommend", json=body, timeout=5).json()["known"]
+            assert requests.get(f"{url}/similar/i003", timeout=5).ok
+        finally:
+            process.kill()
 
 
 def test_model_publish_fills_the_slots_of_a_running_slot_server(

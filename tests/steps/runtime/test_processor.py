@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from steps.runtime import processor
-from steps.runtime.processor import KERNELS, use_all_of_it
+from steps.runtime.processor import KERNELS, calculate_in_one_thread, use_all_of_it
 
 
 @pytest.fixture
@@ -64,3 +65,12 @@ PROGRAMS = ("data_publish", "train", "evaluate", "batch_predict", "blend", "serv
 def test_no_program_loads_numpy_before_it_starts(program: str) -> None:
     code = f"import steps.{program}, sys; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_server_calculates_in_one_thread_whatever_the_environment_says() -> None:
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "4"}
+    calculate_in_one_thread(environment)
+    program = "import numpy; from threadpoolctl import threadpool_info as t; print([one['num_threads'] for one in t()])"
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert set(done.stdout.strip()) <= set("[1, ]")
+    assert "1" in done.stdout
