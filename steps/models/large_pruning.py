@@ -23,6 +23,9 @@ USERS_AT_ONCE, ITEMS_AT_ONCE = 2048, 1024
 COMPILING_PAYS = 50_000_000_000
 """Products that all scores would take."""
 
+LINE = 16
+"""Scores that are looked at together."""
+
 Lengths = npt.NDArray[np.float64]
 Hidden = tuple[npt.NDArray[np.int64], Codes]
 """Where the items of each user begin, and the items, which ascend."""
@@ -89,7 +92,7 @@ class InFloats:
         """Looks for the best of these users among the items of a tile."""
         from steps.models.compiled.ranking import take_best
 
-        items, room = self.items, np.empty(len(users) * ITEMS_AT_ONCE, np.float32)
+        items, room = self.items, np.empty(len(users) * ITEMS_AT_ONCE + LINE, np.float32)
         rounding = 2 * users.shape[1] * np.finfo(np.float32).eps * lengths_of(users)
 
         def look(tile: slice, rows: Rows, hidden: Hidden, best: Best) -> None:
@@ -97,7 +100,7 @@ class InFloats:
             scores = room[: len(rows) * len(vectors)].reshape(len(rows), len(vectors))
             np.matmul(users[rows], vectors.T, out=scores)
             whole = items.vectors, items.codes
-            take_best(scores, rows, tile.start, margin.astype(np.float32), users, whole, hidden, best)
+            take_best(scores, len(vectors), rows, tile.start, margin.astype(np.float32), users, whole, hidden, best)
 
         return look
 
@@ -113,8 +116,10 @@ class InHalves:
 
     @classmethod
     def of(cls, items: LongestFirst) -> Self:
-        from steps.models.compiled.matrix_unit import Halves
+        from steps.models.compiled.matrix_unit import Halves, ready
 
+        if not ready():  # who has not asked for the unit is ended by its first instruction
+            raise RuntimeError("this processor has no matrix unit, or the system does not give it")
         halves = Halves.of(items.vectors)
         return cls(items, halves.packed(), halves.lengths, halves.lost)
 

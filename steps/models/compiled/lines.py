@@ -77,6 +77,26 @@ def _sum_lines(
     return types.void(into, row, column, *numbers, rows, factors, what), build
 
 
+def _reaching(typing: Any, array: Any, row: Any, column: Any, least: Any) -> Any:
+    """Which numbers of a line are at least so large: a bit each, the first the lowest."""
+
+    def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        line = _line(builder, _address(context, builder, signature.args[0], values[0], values[1:3]))
+        bits = builder.bitcast(builder.fcmp_ordered(">=", line, _alike(builder, values[3])), ir.IntType(LINE))
+        return builder.zext(bits, LONG)
+
+    return types.int64(array, row, column, types.float32), build
+
+
+def _lowest(typing: Any, bits: Any) -> Any:
+    """The place of the lowest bit that is set; there must be one."""
+
+    def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.cttz(values[0], ir.IntType(1)(1))
+
+    return types.int64(types.int64), build
+
+
 def _address(context: Any, builder: Any, kind: Any, array: Any, places: Any) -> Any:
     table = context.make_array(kind)(context, builder, array)
     strides = cgutils.unpack_tuple(builder, table.strides)
@@ -98,15 +118,20 @@ def _keep(builder: Any, line: Any, address: Any) -> None:
 
 
 def _plus(builder: Any, line: Any, factor: Any, other: Any) -> Any:
+    return builder.fadd(line, builder.fmul(other, _alike(builder, factor), flags=ONE_BY_ONE), flags=ONE_BY_ONE)
+
+
+def _alike(builder: Any, number: Any) -> Any:
     nothing = ir.Constant(NUMBERS, ir.Undefined)
-    first = builder.insert_element(nothing, factor, INT(0))
-    alike = builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT, LINE), [0] * LINE))
-    return builder.fadd(line, builder.fmul(other, alike, flags=ONE_BY_ONE), flags=ONE_BY_ONE)
+    first = builder.insert_element(nothing, number, INT(0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT, LINE), [0] * LINE))
 
 
 fetch: Any = intrinsic(_fetch)
 add_line: Any = intrinsic(_add_line)
 sum_lines: Any = intrinsic(_sum_lines)
+reaching: Any = intrinsic(_reaching)
+lowest: Any = intrinsic(_lowest)
 
 
 @loop

@@ -5,18 +5,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from steps.models.compiled.lines import dot
+from steps.models.compiled.lines import LINE, dot, lowest, reaching
 from steps.models.compiled.loop import loop
 from steps.models.compiled.matrix_unit import SIDE, HalfFloats, give_back, multiply, set_up
 from steps.models.recommender import Floats
-
-GLANCE = 64
-"""Scores that are looked at as one before they are looked at one by one."""
 
 
 @loop
 def take_best(
     scores: Floats,
+    count: int,
     rows: npt.NDArray[np.intp],
     first: int,
     rounding: Floats,
@@ -25,24 +23,22 @@ def take_best(
     hidden: tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]],
     best: tuple[npt.NDArray[np.int32], Floats],
 ) -> None:
-    """Takes the items from `first` on into the best of the users in `rows`, by whose scores they may belong there.
+    """Takes `count` items from `first` on into the best of the users in `rows`, by whose scores they may belong there.
 
     The scores only say which: they may be wrong by `rounding`, and differ by what they were calculated together with.
+    Rows of scores are read by lines: what lies behind them must be there to be read.
     """
     (vectors, codes), (starts, marked), (found, values) = items, hidden, best
     last = found.shape[1] - 1
     for row in range(len(rows)):
         user = rows[row]
         enough = values[user, last] - rounding[user]
-        for begin in range(0, scores.shape[1], GLANCE):
-            end = min(begin + GLANCE, scores.shape[1])
-            largest = scores[row, begin]
-            for place in range(begin + 1, end):
-                largest = max(largest, scores[row, place])
-            if largest < enough:
-                continue
-            for place in range(begin, end):
-                if scores[row, place] < enough:
+        for begin in range(0, count, LINE):
+            there = reaching(scores, row, begin, enough)
+            while there:
+                place = begin + lowest(there)
+                there &= there - 1
+                if place >= count or scores[row, place] < enough:
                     continue
                 code, score = codes[first + place], dot(users[user], vectors[first + place])
                 if score < values[user, last] or (score == values[user, last] and code > found[user, last]):
@@ -78,7 +74,7 @@ def take_best_in_halves(
         for column in range(0, count, SIDE):
             multiply(strip, left, begin, right, column)
         some = rows[begin : begin + SIDE]
-        take_best(strip[: len(some), :count], some, first, rounding, users, items, hidden, best)
+        take_best(strip, count, some, first, rounding, users, items, hidden, best)
     give_back()
 
 
