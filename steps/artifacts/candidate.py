@@ -103,7 +103,7 @@ def of_run(models: Bucket, run: str) -> list[Candidate]:
 
 
 def scorer(models: Bucket, candidate: Candidate, cache: Path) -> tuple[Scorer, sp.csr_matrix]:
-    """What answers for a candidate, mapped from files whose checksums hold; and what every user had bought."""
+    """What answers for a candidate, mapped from files that are what was recorded; and what every user had bought."""
     from steps.models import scorers
 
     for folder in names.ARRAYS:

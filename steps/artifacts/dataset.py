@@ -224,7 +224,7 @@ def publish(store: Store, draft: Draft) -> Published:
 
 
 def load(store: Store, snapshot: str, cache: Path) -> Dataset:
-    """Reads a snapshot through a local folder, which later loads use again; every checksum must hold."""
+    """Reads a snapshot through a local folder, which later loads use again; files must be what was recorded."""
     import polars as pl
 
     told = manifest.read(store.data, snapshot)

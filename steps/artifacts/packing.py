@@ -33,7 +33,7 @@ def ordered(columns: Sequence[Array]) -> list[Array] | None:
         if scale is None:
             return None
         scales.append(scale)
-    if sum(math.log2(scale.count) for scale in scales) >= BITS:
+    if math.prod(scale.count for scale in scales) > 1 << BITS:
         return None
     keys = _packed(columns, scales)
     keys.sort()

@@ -103,6 +103,9 @@ def mirror(models: Bucket, slot: str, folder: Path) -> list[int]:
             source = models.fetch(names.slot_version(slot, version), content.records, Path(unfinished) / "store")
             whole = Path(unfinished) / "whole"
             shutil.copytree(source, whole)
+            for name, record in content.records.items():
+                if FileRecord.of(whole / name) != record:
+                    raise TryAgainError(f"{name} of version {version} of slot {slot} was copied wrongly to {folder}")
             (whole / names.MANIFEST).write_bytes(records.encode(content))
             whole.rename(target)
     for path in folder.iterdir():

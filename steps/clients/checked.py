@@ -14,7 +14,7 @@ from steps.clients.object_store import FileRecord
 FOLDER = ".checked"
 LEAST_BYTES = 16 << 20
 """Smaller files are read each time: that takes no longer than to look them up."""
-SETTLED = 100_000_000
+SETTLED = 3_000_000_000
 """Nanoseconds after a change by when the clock of any file system has moved on, so that the next one is told apart."""
 
 
@@ -22,6 +22,7 @@ SETTLED = 100_000_000
 class Look:
     """What a file looks like without reading it."""
 
+    device: int
     inode: int
     size: int
     changed: int
@@ -31,17 +32,19 @@ class Look:
     @classmethod
     def at(cls, path: Path) -> Self:
         found = path.stat()
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns, time.time_ns() - found.st_mtime_ns > SETTLED)
+        return cls(
+            found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, time.time_ns() - found.st_mtime_ns > SETTLED
+        )
 
 
 class Checked:
     """One small text an object, in a folder of the store that is none of its objects.
 
     What a reader may rely on: objects of a folder store are never written in place, they are written beside and moved
-    into theirs. So a file with the inode, the size and the time of writing that it had when its checksum was taken has
-    that content still: whoever wrote into it has moved the time, and whoever replaced it has brought another inode.
-    A copy, a restored backup, and another volume are other files, and read. The links that copy an object inside the
-    store change none of the three.
+    into theirs. So a file with the device, the inode, the size and the time of writing that it had when its checksum
+    was taken has that content still: whoever wrote into it has moved the time, and whoever replaced it has brought
+    another inode. A copy and another volume are other files, and read. The links that copy an object inside the store
+    change none of these.
 
     It is no protection from those who set a file's time back on purpose, but they may write the manifest as well; nor
     from a disk that forgets, which a server that runs for months does not notice either. Publishing reads what it has
@@ -77,4 +80,4 @@ class Checked:
 
 
 def _text(record: FileRecord, look: Look) -> str:
-    return f"{record.sha256} {record.size} {look.inode} {look.size} {look.changed}\n"
+    return f"{record.sha256} {record.size} {look.device} {look.inode} {look.size} {look.changed}\n"

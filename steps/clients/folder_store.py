@@ -43,7 +43,7 @@ class FolderBucket(Bucket):
         folder = self._path(prefix.rpartition("/")[0])
         entries = []
         with self._errors(prefix):
-            for path in _files(folder, unfinished=False):
+            for path in self._files(folder, unfinished=False):
                 key = path.relative_to(self.root).as_posix()
                 if key.startswith(prefix):
                     try:
@@ -101,7 +101,7 @@ class FolderBucket(Bucket):
     def sweep(self, older_than: datetime) -> int:
         swept = 0
         with self._errors(""):
-            for path in _files(self.root, unfinished=True):
+            for path in self._files(self.root, unfinished=True):
                 with suppress(FileNotFoundError):  # its writer has finished meanwhile
                     if path.stat().st_mtime < older_than.timestamp():
                         path.unlink()
@@ -111,8 +111,17 @@ class FolderBucket(Bucket):
     def address(self, key: str = "") -> str:
         return str(self.root / key) if key else str(self.root)
 
+    def _files(self, folder: Path, *, unfinished: bool) -> Iterator[Path]:
+        """The objects below a folder, or what their writers have not finished."""
+        for parent, folders, names in os.walk(folder, onerror=_unless_missing):
+            folders[:] = [name for name in folders if Path(parent, name) != self._checked.folder]
+            for name in names:
+                if name.startswith(UNFINISHED) is unfinished:
+                    yield Path(parent) / name
+
     def _path(self, key: str) -> Path:
-        if key.startswith("/") or ".." in key.split("/"):
+        parts = key.split("/")
+        if key.startswith("/") or ".." in parts or parts[0] == checked.FOLDER:
             raise ValueError(f"not a key: {key!r}")
         return self.root / key
 
@@ -182,16 +191,6 @@ def _into(path: Path, finish: Callable[[], None]) -> None:
         with suppress(FileNotFoundError):
             return finish()
     raise TryAgainError(f"the store cannot keep the folder {path.parent}: it is removed again and again")
-
-
-def _files(folder: Path, *, unfinished: bool) -> Iterator[Path]:
-    """The objects below a folder, or what their writers have not finished."""
-    for parent, folders, names in os.walk(folder, onerror=_unless_missing):
-        if checked.FOLDER in folders:
-            folders.remove(checked.FOLDER)
-        for name in names:
-            if name.startswith(UNFINISHED) is unfinished:
-                yield Path(parent) / name
 
 
 def _unless_missing(error: OSError) -> None:

@@ -136,7 +136,10 @@ class Bucket(ABC):
                     raise
 
     def fetch(self, prefix: str, records: Mapping[str, FileRecord], cache: Path) -> Path:
-        """A local folder with the recorded files, every checksum verified; a store that is a folder copies nothing."""
+        """A local folder with the recorded files, every checksum verified.
+
+        A store that is a folder copies nothing, and what it has found right before it need not read again.
+        """
         folder = cache / prefix
         self.download(prefix, records, folder)
         return folder

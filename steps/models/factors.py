@@ -101,8 +101,10 @@ class Factors(Scorer):
         if not known.all():
             strangers = super().recommend(users[~known], k, _of_those(~known, hidden))
             items[~known], scores[~known] = strangers.items, strangers.scores
-        calculated = found.calculated / len(self.items) + np.count_nonzero(~known)
-        return Recommendations(items, scores, known, calculated / len(users))
+        calculated = found.calculated / len(self.items)
+        if not known.all():
+            calculated += strangers.calculated * np.count_nonzero(~known)
+        return Recommendations(items, scores, known, calculated / max(len(users), 1))
 
     def recommend_for(self, items: Codes, k: int) -> Recommendations:
         bought = np.unique(items[items != UNKNOWN])

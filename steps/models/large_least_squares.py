@@ -28,12 +28,10 @@ from steps.models.least_squares import (
     strengths,
     turn,
 )
-from steps.models.memory import zeros
+from steps.models.memory import LINE, zeros
 from steps.models.portions import stretches
 from steps.models.recommender import Floats
 
-LINE = 16
-"""Numbers that come from memory at once, and that one instruction adds."""
 COMPILING_PAYS = 100_000_000
 """Numbers of vectors that are looked up in a training; without a compiler it is 40 million a second."""
 SHARES = 64

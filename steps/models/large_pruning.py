@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import Codes
-from steps.models.memory import zeros
+from steps.models.memory import LINE, zeros
 from steps.models.portions import stretches
 from steps.models.pruning import Found, LongestFirst, lengths_of, pays
 from steps.models.recommender import NOBODY, Floats
@@ -22,9 +22,6 @@ USERS_AT_ONCE, ITEMS_AT_ONCE = 2048, 1024
 """Of one worker; the items by 32, as the matrix unit takes them."""
 COMPILING_PAYS = 50_000_000_000
 """Products that all scores would take."""
-
-LINE = 16
-"""Scores that are looked at together."""
 
 Lengths = npt.NDArray[np.float64]
 Hidden = tuple[npt.NDArray[np.int64], Codes]

@@ -22,7 +22,7 @@ FIRST_OF_EACH = 32
 """So many of them at least for each item that is asked for."""
 PAIRS_AT_ONCE = 1 << 14
 LEAST_USERS = 64
-"""Fewer are answered before the items are sorted."""
+"""Fewer are answered one by one, or from all scores where there are few items."""
 
 
 def pays(users: int, items: int, k: int) -> bool:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import UNKNOWN, Codes, IdTable
-from steps.models.recommender import NOBODY, Floats, Recommendations, best
+from steps.models.recommender import Floats, Recommendations, best
 from steps.models.signature import LOWEST
 
 BLOCK_BYTES = 64 << 20
@@ -189,7 +189,7 @@ class Scorer(ABC):
         """The k best items of each user without what `hidden` marks in the same row."""
         known = self.known(users)
         if self.shared.groups is None and not known.any():
-            return Recommendations(*self._popular(len(users), k, hidden), known)
+            return Recommendations(*self._popular(len(users), k, hidden), known, 0.0)
         items = np.empty((len(users), k), np.int32)
         values = np.empty((len(users), k), np.float32)
         step = max(1, BLOCK_BYTES // (4 * max(len(self.items), 1)))
@@ -202,17 +202,15 @@ class Scorer(ABC):
 
     def _popular(self, count: int, k: int, hidden: sp.csr_matrix | None) -> tuple[Codes, Floats]:
         """What so many strangers get: all the same, but for what is hidden from each."""
-        most = int(np.diff(hidden.indptr).max(initial=0)) if hidden is not None else 0
-        enough, scores = best(np.array(self.popularity[None], np.float32), k + most)
-        items, values = np.repeat(enough, count, axis=0), np.repeat(scores, count, axis=0)
-        if hidden is not None:
-            place = np.full(len(self.items) + 1, UNKNOWN)
-            place[enough[0]] = np.arange(k + most)  # NOBODY is the last, which is no item
-            rows, places = np.repeat(np.arange(count), np.diff(hidden.indptr)), place[hidden.indices]
-            there = places != UNKNOWN
-            items[rows[there], places[there]], values[rows[there], places[there]] = NOBODY, LOWEST
-        order = np.argsort(items == NOBODY, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(items, order, axis=1), np.take_along_axis(values, order, axis=1)
+        lengths = np.diff(hidden.indptr) if hidden is not None else np.zeros(count, np.int32)
+        (first,), (scores,) = best(np.array(self.popularity[None], np.float32), k + int(lengths.max(initial=0)))
+        items, values = np.tile(first[:k], (count, 1)), np.tile(scores[:k], (count, 1))
+        for row in np.flatnonzero(lengths):
+            assert hidden is not None
+            own = hidden.indices[hidden.indptr[row] : hidden.indptr[row + 1]]
+            left = np.flatnonzero(~np.isin(first[: k + len(own)], own))[:k]
+            items[row], values[row] = first[left], scores[left]
+        return items, values
 
     def recommend_many(
         self, users: Codes, k: int, hidden: sp.csr_matrix | None = None, *, of: int = 0

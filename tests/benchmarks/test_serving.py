@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from serving_release import Size
 SMALL = ["--customers", "300", "--items", "50", "--factors", "8", "--bought", "5"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of processes is read as Linux tells it")
 def test_two_servers_of_one_release_are_started_and_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "store"
     serving.main([*SMALL, "--folder", str(folder), "--seconds", "0.2", "--connections", "2"])

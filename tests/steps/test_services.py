@@ -43,13 +43,16 @@ def service(tmp_path: Path, name: str, *flags: str) -> Iterator[subprocess.Popen
 
 BARE = """
 import re, runpy, sys, tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 root, sys.argv = Path(sys.argv[1]), ["serve", *sys.argv[2:]]
 pinned = re.findall(r"^([a-z0-9-]+)==", (root / "containers/requirements/serve.txt").read_text(), re.MULTILINE)
 wanted = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
 absent = {re.match("[a-z0-9-]+", one)[0] for one in wanted} - set(pinned)
 assert "numba" in absent and "numpy" not in absent, absent
-sys.modules.update(dict.fromkeys((one.replace("-", "_") for one in absent), None))
+modules = {module for module, names in packages_distributions().items() if {name.lower() for name in names} <= absent}
+assert {"numba", "polars"} <= modules, modules
+sys.modules.update(dict.fromkeys(modules, None))
 runpy.run_module("steps.serve", run_name="__main__")
 """
 """Serves with nothing of the dependencies but what is in the image of the server."""

@@ -1,7 +1,4 @@
-"""What a processor does with sixteen numbers at once, as functions that compiled loops can call.
-
-Sixteen numbers are a line: what comes from memory together, and what one instruction adds where the processor is wide.
-"""
+"""What a processor does with a line of numbers at once, as functions that compiled loops can call."""
 
 from __future__ import annotations
 
@@ -11,12 +8,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from steps.models.compiled.loop import loop
+from steps.models.memory import LINE
 from steps.models.recommender import Floats
 
-LINE = 16
 NEAR, FOR_READING, DATA = 2, 0, 1
 """How the processor is told to fetch."""
 BYTE, INT, LONG, FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -58,6 +56,9 @@ def _sum_lines(
     typing: Any, into: Any, row: Any, column: Any, first: Any, end: Any, rows: Any, factors: Any, what: Any
 ) -> Any:
     """Writes the sum of some lines: of the rows that `rows[first:end]` names, each times its factor."""
+    for array, kind in ((rows, types.int32), (factors, types.float32)):
+        if (array.layout, array.dtype) != ("C", kind):
+            raise TypingError(f"{array} is not {kind} one after the other")
 
     def build(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         arrays = list(zip(signature.args[5:], values[5:], strict=True))

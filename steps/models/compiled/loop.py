@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
+from types import CellType, FunctionType
 from typing import Any, TypeVar, cast
 
 from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+MADE_OF = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()
+"""Of the loops and all that they call."""
 
 
 def loop(function: Function) -> Function:
     """Compiles when it is first called, and keeps what comes of it beside the module or in the user's cache."""
-    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    function, options = stamped(function), {"nogil": True, "fastmath": True, "error_model": "numpy"}
     try:
         return cast(Function, njit(cache=True, **options)(function))
     except RuntimeError:  # neither place can be written, as in a container: then each process compiles
         return cast(Function, njit(**options)(function))
+
+
+def stamped(function: Function) -> Function:
+    """The same with a variable that it never reads: numba keeps the code of a function by its own source and by those.
+
+    So a change of what the loop calls, in another file, compiles it anew.
+    """
+    plain = cast(FunctionType, function)
+    code = plain.__code__.replace(co_freevars=(*plain.__code__.co_freevars, "made_of"))
+    cells = (*(plain.__closure__ or ()), CellType(MADE_OF))
+    return cast(Function, FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, cells))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Self
 
-import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from steps.models.compiled.lines import BYTE, LONG
@@ -46,10 +46,15 @@ def ready() -> bool:
     """Whether this processor has one, and this process may use it."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
-    features = llvm.get_host_cpu_features()
-    if not (features.get("amx-tile") and features.get("amx-bf16")):
+    if not {"+amx-tile", "+amx-bf16"} <= compiled_for():
         return False
     return int(ctypes.CDLL(None).syscall(ARCH_PRCTL, REQUEST, TILE_DATA)) == 0
+
+
+def compiled_for() -> set[str]:
+    """The features of the processor that numba compiles for: this one, unless its settings name another."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()
+    return set(features.split(","))
 
 
 @dataclass(frozen=True)

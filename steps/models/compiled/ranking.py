@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from steps.models.compiled.lines import LINE, dot, lowest, reaching
+from steps.models.compiled.lines import dot, lowest, reaching
 from steps.models.compiled.loop import loop
 from steps.models.compiled.matrix_unit import SIDE, HalfFloats, give_back, multiply, set_up
+from steps.models.memory import LINE
 from steps.models.recommender import Floats
 
 

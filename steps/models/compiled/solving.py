@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from steps.models.compiled.lines import LINE, add, add_line, dot, fetch, sum_lines
+from steps.models.compiled.lines import add, add_line, dot, fetch, sum_lines
 from steps.models.compiled.loop import loop
+from steps.models.memory import LINE
 from steps.models.recommender import Floats
 
 AHEAD = 8
@@ -15,6 +16,8 @@ ROWS_AHEAD = 16
 """The same where rows are read one after the other."""
 FEW = 16
 """Pairs of a row that are solved for at once: of more, some steps towards the answer are quicker."""
+DISTINCT = 1e-3
+"""How much of a pair must be left when what it has in common with those before it is taken off."""
 Starts = npt.NDArray[np.int64]
 Columns = npt.NDArray[np.int32]
 
@@ -116,7 +119,8 @@ def solve_few(
 ) -> bool:
     """The vector of a row by a system as large as it has pairs, not as wide as vectors (Woodbury); says if it could.
 
-    Only where some pairs count less than those that never met it cannot.
+    It cannot where some pairs count less than those that never met, nor where they count so much, and their vectors are
+    so alike, that rounding would decide.
     """
     width, many = len(inverse), last - first
     for pair in range(many):
@@ -135,7 +139,12 @@ def solve_few(
             value = system[pair, before]
             for place in range(before):
                 value -= system[pair, place] * system[before, place]
-            system[pair, before] = np.sqrt(value) if before == pair else value / system[before, before]
+            if before < pair:
+                system[pair, before] = value / system[before, before]
+            elif value > DISTINCT * system[pair, pair]:
+                system[pair, pair] = np.sqrt(value)
+            else:
+                return False
         for before in range(pair):
             system[pair, FEW] -= system[pair, before] * system[before, FEW]
         system[pair, FEW] /= system[pair, pair]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,6 +78,22 @@ def test_a_mirror_keeps_what_it_has_when_a_file_was_changed(
     with pytest.raises(BadDataError, match="has changed"):
         slots.mirror(folder_store.models, "blue", tmp_path / "watched")
     assert [path.name for path in (tmp_path / "watched").iterdir()] == ["1"]
+
+
+def test_a_mirror_has_no_version_that_was_copied_wrongly(
+    folder_store: Store, make_candidate: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slots.fill(folder_store.models, make_candidate(folder_store, "run-1"), "blue", 1)
+    copy = shutil.copytree
+
+    def badly(source: str, target: str, *more: object) -> None:
+        copy(source, target, *more)
+        next(path for path in Path(target).rglob("*") if path.is_file()).write_bytes(b"half")
+
+    monkeypatch.setattr(shutil, "copytree", badly)
+    with pytest.raises(TryAgainError, match="of version 1 of slot blue was copied wrongly"):
+        slots.mirror(folder_store.models, "blue", tmp_path / "watched")
+    assert list((tmp_path / "watched").iterdir()) == []
 
 
 def test_a_version_that_was_filled_anew_replaces_its_mirror(

@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, monkey
 def test_sweeping_passes_over_what_its_writer_finishes_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder_module, "_files", lambda *_, **named: [tmp_path / ".unfinished-gone"])
+    monkeypatch.setattr(FolderBucket, "_files", lambda *_, **named: [tmp_path / ".unfinished-gone"])
     assert FolderBucket(tmp_path).sweep(datetime.now(UTC)) == 0
 
 
@@ -305,10 +305,16 @@ def test_a_place_where_no_folder_can_be_made_is_a_wrong_setting() -> None:
         FolderBucket(Path("/proc/nothing")).put("a", b"")
 
 
-@pytest.mark.parametrize("key", ["/etc/passwd", "../up", "a/../../up"])
+@pytest.mark.parametrize("key", ["/etc/passwd", "../up", "a/../../up", ".checked/a"])
 def test_a_key_cannot_leave_the_folder(tmp_path: Path, key: str) -> None:
     with pytest.raises(ValueError, match="not a key"):
         FolderBucket(tmp_path).put(key, b"")
+
+
+def test_a_folder_of_objects_may_be_named_like_that_of_what_was_checked(tmp_path: Path) -> None:
+    bucket = FolderBucket(tmp_path)
+    bucket.put("a/.checked/b", b"data")
+    assert [entry.key for entry in bucket.list("a/")] == ["a/.checked/b"]
 
 
 def test_a_killed_writer_leaves_no_object_and_its_remains_are_swept(tmp_path: Path) -> None:

@@ -159,6 +159,19 @@ def test_odd_customers_and_products_are_solved_like_others(width: int, way: str,
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("apart", [0.0, 1e-5, 1e-2])
+def test_products_that_are_nearly_the_same_do_not_make_a_sure_row_wrong(way: str, apart: float, other: Floats) -> None:
+    """Two of them bought 2,000 times each, where purchases count 40 and hardly anything else does."""
+    how, random = FoldIn(40.0, 0.01, 0.05), np.random.default_rng(0)
+    twins = other.copy()
+    twins[1] = twins[0] * (1 + apart)
+    bought = np.where(random.random((50, 80)) < 0.02, np.float32(40), np.float32(0))
+    bought[7, :2] = 40 * 2000
+    found, turned = solved(sp.csr_matrix(bought), twins, how, way)
+    assert found @ turned.T == pytest.approx(at_the_least_loss(sp.csr_matrix(bought), twins, how), abs=5e-3)
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_turning_changes_no_score(way: str, pairs: sp.csr_matrix, other: Floats) -> None:
     _, turned = solved(pairs, other, SYSTEMS["defaults"][0], way)
     assert turned @ turned.T == pytest.approx(other @ other.T, abs=1e-4)

@@ -214,17 +214,37 @@ def test_halves_are_the_nearest_floats_with_eight_bits_and_what_is_lost_is_told(
     assert not halves.values[:, 6:].any()
 
 
-@pytest.mark.parametrize(("machine", "features"), [("aarch64", {"amx-tile": True, "amx-bf16": True}), ("x86_64", {})])
-def test_a_processor_without_a_matrix_unit_is_known(
-    machine: str, features: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+UNIT = {"+amx-tile", "+amx-bf16"}
+
+
+class Refusing:
+    """A system that does not give the registers of the unit."""
+
+    def __init__(self, name: str | None) -> None: ...
+
+    def syscall(self, *numbers: int) -> int:
+        return -1
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "refused"),
+    [("aarch64", UNIT, False), ("x86_64", {"+avx512f"}, False), ("x86_64", UNIT, True)],
+    ids=["another processor", "an older one", "not given"],
+)
+def test_where_there_is_no_matrix_unit_floats_are_multiplied(
+    machine: str, features: set[str], refused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(matrix_unit.platform, "machine", lambda: machine)
-    monkeypatch.setattr(matrix_unit.llvm, "get_host_cpu_features", lambda: features)
+    monkeypatch.setattr(matrix_unit, "compiled_for", lambda: features)
+    if refused:
+        monkeypatch.setattr(matrix_unit.ctypes, "CDLL", Refusing)
     items = LongestFirst.of(np.ones((3, 2), np.float32))
     matrix_unit.ready.cache_clear()
     try:
         assert not matrix_unit.ready()
         assert isinstance(search_of(items), InFloats)
+        with pytest.raises(RuntimeError, match="no matrix unit"):
+            InHalves.of(items)
     finally:
         matrix_unit.ready.cache_clear()
 

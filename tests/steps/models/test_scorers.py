@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from steps.models import scorers
+from steps.models import factors, scorers
 from steps.models.blend import Blend
 from steps.models.factors import Factors, FoldIn
 from steps.models.ids import UNKNOWN, IdTable
@@ -87,6 +87,13 @@ def test_strangers_get_what_is_popular_without_what_is_hidden_from_each(scorer: 
     )
     assert together.items[:4].tolist() == found.items.tolist()
     assert scorer.recommend(strangers, ITEMS + 2).items[0].tolist() == [8, 7, 6, 5, 4, 3, 2, 1, 0, NOBODY, NOBODY]
+
+
+def test_nobody_may_be_asked_for(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factors, "pays_for_one", lambda items, k: True)
+    found = scorer.recommend(np.empty(0, np.int32), 3)
+    assert (found.items.shape, found.scores.shape, found.known.shape) == ((0, 3), (0, 3), (0,))
+    assert np.isfinite(found.calculated)
 
 
 def test_pairs_have_the_scores_of_the_whole_row(scorer: Scorer) -> None:

