@@ -63,7 +63,7 @@ def cluster() -> None:
     if reason:
         (pytest.fail if os.environ.get("CLUSTER_MUST") else pytest.skip)(reason)
     assert kubectl("set", "env", *CONTROLLER, REQUEUE).returncode == 0
-    found = kubectl("rollout", "status", *CONTROLLER, "--timeout=100s")
+    found = kubectl("rollout", "status", *CONTROLLER, "--timeout=300s")
     assert found.returncode == 0, found.stderr
 
 
