@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from steps.models.compiled.loop import SOURCES
+
 DOT = """
 import sys
 import numpy as np
@@ -24,3 +26,9 @@ def test_compiled_code_is_used_again_until_anything_that_it_is_made_of_changes(t
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
     assert [hits_and_misses(one) for one in ("as it is", "as it is", "changed")] == ["0 1", "1 0", "0 1"]
+
+
+def test_it_is_made_of_the_length_of_a_line_too() -> None:
+    assert {"lines.py", "loop.py", "matrix_unit.py", "memory.py", "ranking.py", "solving.py"} <= {
+        path.name for path in SOURCES
+    }
