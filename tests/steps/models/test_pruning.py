@@ -120,6 +120,17 @@ def test_rounding_hides_no_item(hidden: sp.csr_matrix, best: Best) -> None:
     assert theirs[there] == pytest.approx(scores[there], rel=1e-6, abs=1e-5 * np.abs(scores[there]).max())
 
 
+def test_items_that_are_nearly_alike_are_told_apart(best: Best) -> None:
+    """By less than eight bits of a number hold, and by far more than is lost of floats."""
+    random = np.random.default_rng(6)
+    users = random.normal(size=(200, 64)).astype(np.float32)
+    items = (random.normal(size=64) + 1e-3 * random.normal(size=(ITEMS, 64))).astype(np.float32)
+    found = best(items, users, 12, None)
+    _, scores = brute_force(users, items, 12, None)
+    theirs = np.einsum("uf,ukf->uk", users.astype(np.float64), items[found.items].astype(np.float64))
+    assert theirs == pytest.approx(scores, abs=2e-5)
+
+
 def test_where_no_item_is_liked_the_least_disliked_are_found(items: Floats, hidden: sp.csr_matrix, best: Best) -> None:
     users = -np.random.default_rng(3).integers(1, 9, (USERS, WIDTH)).astype(np.float32)
     positive = np.abs(items) + 1
