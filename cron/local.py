@@ -88,7 +88,8 @@ def fire(crons: Sequence[Cron], console: Console) -> int:
     """Until Ctrl-C or SIGTERM."""
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: over.set())
+        # Not in the handler itself: it may run while `over.wait` holds the lock that `over.set` needs.
+        signal.signal(number, lambda *_: threading.Thread(target=over.set).start())
     clockwork = Clockwork(crons, datetime.now(UTC), lambda text: console.print(text, markup=False, highlight=False))
     for cron in crons:
         due = clockwork.due[cron.name]
