@@ -15,6 +15,10 @@ ARRAYS = ("scorer", "factors")
 """Where in a candidate the arrays may lie that answer without TensorFlow; dot products have a folder of their own."""
 
 
+FEEDBACK, SERVING = "feedback", "serving"
+"""Where in the data bucket lies, by the hour, what users did and what the model servers did."""
+
+
 def candidate(run: str, model: str) -> str:
     return f"candidates/{run}/{model}"
 
