@@ -114,7 +114,8 @@ def ndcg(lists: Lists, hits: Flags) -> Values:
     discount = 1 / np.log2(np.arange(2, longest + 2))
     gained = np.bincount(lists.owner[hits], discount[rank(lists)[hits]], minlength=len(lists))
     best = np.concatenate([[0.0], np.cumsum(discount)])[per_list(lists, hits)]
-    return np.divide(gained, best, out=np.zeros(len(lists)), where=best > 0)
+    found: Values = np.divide(gained, best, out=np.zeros(len(lists)), where=best > 0)
+    return found
 
 
 def estimate(gained: npt.NDArray[np.generic], of: npt.NDArray[np.generic], user: Numbers) -> Estimate:
