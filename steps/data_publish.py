@@ -8,10 +8,12 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from steps.runtime.flags import number, whole_number
+from steps.runtime.flags import number, whole_number, yes_or_no
 from steps.runtime.program import Parser, Step, main
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from steps.artifacts.dataset import Draft, Published
     from steps.artifacts.splits import Rule
     from steps.clients.object_store import Store
@@ -35,6 +37,9 @@ examples:
   python -m steps.data_publish --source events.parquet --event-weights purchase=1,view=0.1,dislike=-1
   python -m steps.data_publish --source postgresql://shop@db/shop --query 'select buyer as user, sku as item from sales'
 
+What the shop's site has sent as feedback joins the purchases of any source, unless --feedback is false: everything that
+was bought, but for what the source has already. A store without feedback gives the same snapshot either way.
+
 Rows that cannot be used go to rejects.parquet in the snapshot, each with its number and the reason. The same row
 twice counts as two purchases. Publishing the same purchases again finds the snapshot that there is.
 """
@@ -49,6 +54,7 @@ class Request:
     event_weights: dict[str, float]
     max_rejects: float
     seed: int
+    feedback: bool
 
 
 def parser() -> Parser:
@@ -79,23 +85,45 @@ def parser() -> Parser:
         "--max-rejects", default="0.01", metavar="SHARE", help="how many rows may be unusable (default: 0.01)"
     )
     flags.add_argument("--seed", default="7", metavar="NUMBER", help="of the random split (default: 7)")
+    flags.add_argument(
+        "--feedback", default="true", metavar="true|false", help="add what feedback says was bought (default: true)"
+    )
     return flags
 
 
 def run(step: Step) -> None:
     from steps.clients.object_store import open_store
+    from steps.sources import bought
     from steps.sources.clean import clean
 
     request = understood(step)
     store = open_store(step.settings)
     with request.source.opened() as found:
         log.info("reading %s", found.about)
-        purchases = clean(found, request.event_weights, request.max_rejects)
+        told = bought_by_feedback(store) if request.feedback else None
+        whole = found if told is None else bought.beside(found, told, request.event_weights)
+        purchases = clean(whole, request.event_weights, request.max_rejects)
         if purchases.rejects.height:
             log.warning("rows that cannot be used: %d of %d", purchases.rejects.height, purchases.rows)
         origin = {"source": found.about, **found.notes}
+    if told is not None and told.height:
+        before = purchases.purchases.height
+        purchases = bought.once(purchases, told.height)
+        repeated = before - purchases.purchases.height
+        log.info("purchases told by feedback: %d, of which %d are in the source already", told.height, repeated)
+        origin["feedback"] = {"purchases": told.height, "in_the_source": repeated}
     draft = divided(purchases, request, origin | {"revision": step.settings.source_revision, "run": step.settings.run})
     report(step, publish(store, draft))
+
+
+def bought_by_feedback(store: Store) -> pl.DataFrame:
+    """Everything that feedback says was bought, each purchase once."""
+    import polars as pl
+
+    from steps.artifacts import feedback
+
+    rows = [(one.user, one.items[0], one.time) for one in feedback.read(store.data) if one.kind == feedback.BOUGHT]
+    return pl.DataFrame(rows, schema=dict.fromkeys(("user", "item", "time"), pl.String), orient="row")
 
 
 def understood(step: Step) -> Request:
@@ -107,6 +135,7 @@ def understood(step: Step) -> Request:
 
     flags = step.flags
     return Request(
+        feedback=yes_or_no("--feedback", flags.feedback or "true"),
         rule=Rule.parse(flags.split or "auto"),
         event_weights=event_weights(flags.event_weights),
         max_rejects=_share(flags.max_rejects or "0.01"),
