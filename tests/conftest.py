@@ -21,13 +21,17 @@ use_all_of_it(os.environ)
 
 import numpy as np
 
+from steps.clients import kafka
 from steps.clients.folder_store import FolderBucket
 from steps.clients.object_store import Store, open_store
 from steps.models.ids import IdTable
 from steps.models.interactions import Interactions
+from steps.runtime.kafka_settings import KafkaSettings
 from steps.runtime.program import main
 from steps.runtime.settings import Settings
 
+# What a test of Kafka is given back; no other test shall find a broker.
+KAFKA_VARIABLES = {name: value for name, value in os.environ.items() if name.startswith("KAFKA_")}
 S3_VARIABLES = ("S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 
@@ -39,7 +43,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own STORE or RUN must not leak into a test."""
     places = ("STORE", "STORE_PREFIX", "DATA_BUCKET", "MODELS_BUCKET", "SLOTS", "SAVED_MODEL", "OUTPUTS")
-    for name in (*places, "RUN", "LOG_FORMAT"):
+    for name in (*places, "RUN", "LOG_FORMAT", *KAFKA_VARIABLES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -89,6 +93,20 @@ def s3_store(s3_settings: Settings) -> Iterator[Store]:
     yield store
     for bucket in (store.data, store.models):
         bucket.delete(entry.key for entry in bucket.list())
+
+
+@pytest.fixture
+def kafka_settings() -> Iterator[KafkaSettings]:
+    """Topics of the test's own on the real Kafka that the environment names."""
+    if not KAFKA_VARIABLES.get("KAFKA_BROKERS"):
+        pytest.skip("no Kafka: KAFKA_BROKERS not set")
+    variables = {**KAFKA_VARIABLES, "KAFKA_TOPIC_PREFIX": f"test-{uuid.uuid4().hex[:12]}"}
+    settings = KafkaSettings.from_environment(lambda name: variables.get(name, ""))
+    yield settings
+    client = kafka.admin(settings)
+    mine = [name for name in client.list_topics(timeout=30).topics if name.startswith(settings.prefix)]
+    for future in client.delete_topics(mine).values() if mine else ():
+        future.result()
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from steps.runtime.errors import UsageError
 from steps.runtime.flags import yes_or_no
+from steps.runtime.kafka_settings import KafkaSettings
 from steps.runtime.secret import Secret
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
@@ -37,6 +38,7 @@ class Settings:
     run: str
     """The run that a step belongs to: the workflow's name on Argo, the run's on a laptop."""
     source_revision: str
+    kafka: KafkaSettings
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -59,6 +61,7 @@ class Settings:
             saved_model=yes_or_no("SAVED_MODEL", get("SAVED_MODEL", "true" if get("SLOTS") else "false")),
             run=get("RUN"),
             source_revision=get("SOURCE_REVISION", "unknown"),
+            kafka=KafkaSettings.from_environment(get),
         )
         settings.check()
         return settings
