@@ -1,0 +1,170 @@
+"""What is asked over HTTP and what is answered: the one place where bodies are declared, checked and described."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+MOST_AT_ONCE = 1000
+MOST_PAIRS = 100_000
+
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Ids = Annotated[list[Id], Meta(min_length=1, max_length=MOST_AT_ONCE)]
+Count = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class Asked(Struct, frozen=True, forbid_unknown_fields=True):
+    """A body that somebody sent; a field that is not known is a mistake."""
+
+
+class Recommend(Asked, frozen=True):
+    """One user, several at once, or nobody in particular: then what was just bought, as a list of items."""
+
+    user: Id | None = None
+    users: Ids | None = None
+    items: Ids | None = None
+    k: Count = 10
+    exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
+    """Items that are not to be among the answers, such as what is in the basket or sold out."""
+
+    def __post_init__(self) -> None:
+        if (self.user is not None) + (self.users is not None) + (self.items is not None) != 1:
+            raise ValueError("give one of user, users and items")
+
+
+class Pairs(Asked, frozen=True):
+    """Pairs of user and product."""
+
+    ndarray: Annotated[list[tuple[Id, Id]], Meta(min_length=1, max_length=MOST_PAIRS)]
+
+
+class Predict(Asked, frozen=True):
+    """Users and products of the same length, or `{"data": {"ndarray": [[user, product], …]}}`."""
+
+    users: Annotated[list[Id], Meta(min_length=1, max_length=MOST_PAIRS)] | None = None
+    products: Annotated[list[Id], Meta(max_length=MOST_PAIRS)] | None = None
+    data: Pairs | None = None
+
+    def __post_init__(self) -> None:
+        if (self.data is None) == (self.users is None) or (self.data is not None and self.products is not None):
+            raise ValueError("give either users and products, or data.ndarray")
+        users, products = len(self.users or ()), len(self.products or ())
+        if users != products:
+            raise ValueError(f"{users} users and {products} products: one product a user is required")
+
+    @property
+    def pairs(self) -> tuple[list[str], list[str]]:
+        """The users, and a product for each."""
+        if self.data:
+            return [user for user, _ in self.data.ndarray], [product for _, product in self.data.ndarray]
+        return self.users or [], self.products or []
+
+
+class Happened(Asked, frozen=True):
+    """One thing that a user saw or did."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=128)]
+    """The shop's own: what comes twice with the same id has happened once."""
+    kind: Literal["shown", "clicked", "bought", "rated"]
+    user: Id
+    items: Ids
+    """The whole list that was shown, in its order; of all other kinds the one item."""
+    version: Annotated[int, Meta(ge=0)] = 0
+    """Of the release that made the list, as its answer named it."""
+    value: float | None = None
+    """What somebody rated an item."""
+    time: str | None = None
+    """RFC 3339; when it is received, where nothing is said."""
+
+
+class Feedback(Asked, frozen=True):
+    """What users did, in any order."""
+
+    events: Annotated[list[Happened], Meta(min_length=1, max_length=MOST_AT_ONCE)]
+
+
+class Answer(Struct, frozen=True, omit_defaults=True):
+    """A body that is sent back; what is not said is left out."""
+
+
+class Scored(Answer, frozen=True):
+    """An item and how well it fits."""
+
+    item: str
+    score: float
+
+
+class Recommendation(Answer, frozen=True):
+    """The best items for one user, or for what was just bought."""
+
+    version: int
+    """The release that answered; every item is of its list."""
+    model: str
+    known: bool
+    """Whether there was anything to go by; if not, the items are what is popular."""
+    items: list[Scored]
+    user: str | None = None
+    degraded: bool = False
+    """Whether the release that should have answered could not."""
+
+
+class Recommendations(Answer, frozen=True):
+    """One for each user, in the order in which they were asked for."""
+
+    recommendations: list[Recommendation]
+
+
+class Predictions(Answer, frozen=True):
+    """One score for each pair, in the form in which they were asked for."""
+
+    version: int
+    model: str
+    predictions: list[float] | None = None
+    data: Scores | None = None
+
+
+class Scores(Answer, frozen=True):
+    """One score for each pair."""
+
+    ndarray: list[float]
+
+
+class Similar(Answer, frozen=True):
+    """The items most alike to one."""
+
+    version: int
+    model: str
+    item: str
+    items: list[Scored]
+
+
+class Reason(Answer, frozen=True):
+    """A purchase, and its share in all that speaks for an item."""
+
+    item: str
+    share: float
+
+
+class Because(Answer, frozen=True):
+    """Why an item is recommended to a user."""
+
+    version: int
+    model: str
+    user: str
+    item: str
+    score: float
+    because: list[Reason]
+
+
+class Taken(Answer, frozen=True):
+    """How many events were new; they are in the store by now."""
+
+    taken: int
+    repeated: int
+
+
+class Refusal(Answer, frozen=True):
+    """Why there is no answer, in a sentence."""
+
+    detail: str
