@@ -1,4 +1,4 @@
-"""Removes old snapshots, candidates, slots and predictions; never what is live, nor what was live before it."""
+"""Removes old snapshots, candidates, slots and predictions; never what is live, was live before it, or is tried."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
-from steps.artifacts import candidate, names, release, slots
+from steps.artifacts import canary, candidate, names, release, slots
+from steps.artifacts.canary import Canary
+from steps.artifacts.release import Release
 from steps.clients.object_store import Bucket, Entry, Store, open_store
 from steps.runtime.flags import number, whole_number, yes_or_no
 from steps.runtime.program import Parser, Step, main
@@ -103,18 +105,19 @@ def oldest(groups: dict[str, Group], keep: int, spared: set[str]) -> dict[str, G
     return {name: group for name, group in groups.items() if name not in newest and name not in spared}
 
 
-def served(models: Bucket) -> list[release.Release]:
-    """What is live, and what was before it."""
-    live = release.live(models)
+def in_use(models: Bucket) -> list[Release | Canary]:
+    """What is live, what was before it, and the canary that is tried."""
+    live, tried = release.live(models), canary.running(models)
     if live is None:
         return []
-    return [live, release.read(models, live.previous)] if live.previous else [live]
+    before = [release.read(models, live.previous)] if live.previous else []
+    return [live, *before, *([tried] if tried else [])]
 
 
 def old_runs(store: Store, keep: int) -> dict[str, Group]:
-    """Candidates, verdict and report of old runs, but those whose model is or was just live."""
+    """Candidates, verdict and report of old runs, but those whose model is or was just live, or is tried."""
     groups = grouped(store.models.list("candidates/"), 2)
-    spared = {one.candidate.rpartition("/")[0] for one in served(store.models)}
+    spared = {one.candidate.rpartition("/")[0] for one in in_use(store.models)}
     old = oldest(groups, keep, spared)
     for name in old:
         run_name = name.rpartition("/")[2]
@@ -143,19 +146,18 @@ def old_snapshots(store: Store, keep: int, spared: set[str]) -> dict[str, Group]
 
 
 def old_predictions(models: Bucket) -> dict[str, Group]:
-    spared = {names.predictions(one.version) for one in served(models)}
+    spared = {names.predictions(one.version) for one in in_use(models)}
     return oldest(grouped(models.list("predictions/"), 2), 0, spared)
 
 
 def old_slots(models: Bucket) -> dict[str, Group]:
-    """Versions that are neither live nor the one before, unless somebody is filling them at this moment."""
-    kept = served(models)
-    spared = {names.slot_version(one.slot, one.version) for one in kept}
+    """Versions that are in use no more, unless somebody is filling them at this moment."""
+    spared = {names.slot_version(one.slot, one.version) for one in in_use(models)}
     groups = grouped(models.list("slots/"), 3)
-    live = kept[0].version if kept else 0
-    claim = slots.newest_claim(models, live + 1)
+    coming = canary.next_version(models)
+    claim = slots.newest_claim(models, coming)
     if claim and not claim.abandoned:
-        spared |= {name for name in groups if name.endswith(f"/{live + 1}")}
+        spared |= {name for name in groups if name.endswith(f"/{coming}")}
     old = oldest(groups, 0, spared)
     if claim is None or claim.abandoned:
         old |= grouped(models.list("claims/"), 2)

@@ -1,32 +1,29 @@
-"""Makes a promoted candidate live: fill the idle slot, wait for it, ask it, and only then write the release."""
+"""Makes a promoted candidate live, or a canary first: fill the idle slot, see it answer, and only then record it."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
-import tempfile
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
-from steps.artifacts import candidate, names, records, release, slots, verdict
-from steps.artifacts.candidate import Candidate
+from steps.artifacts import canary, candidate, names, orders, release, slots
+from steps.artifacts.canary import CANARY, Canary
+from steps.artifacts.orders import Order
 from steps.artifacts.release import Release
 from steps.clients.object_store import Bucket, open_store
-from steps.clients.tf_serving import AVAILABLE, ServingClient, parse_slots
-from steps.models import signature
-from steps.models.signature import Answer
+from steps.clients.tf_serving import parse_slots
 from steps.runtime.errors import CheckFailedError, UsageError
-from steps.runtime.flags import whole_number
+from steps.runtime.flags import number, whole_number
 from steps.runtime.program import Parser, Step, main
+from steps.serving.filling import Addresses, Deadline, filled, see_it_answer, server_of
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.2
+NO_REASON = "no reason was given"
+LIVE, ABORTED = "live", canary.ABORTED
+SAID = {LIVE: "is live", CANARY: "is tried", ABORTED: "was taken back"}
+"""What became of a version, for the workflow that goes on from here, and for people."""
 
 
 def parser() -> Parser:
@@ -35,7 +32,8 @@ def parser() -> Parser:
         description=__doc__ or "",
         epilog="examples:\n  RUN=first python -m steps.model_publish\n"
         "  python -m steps.model_publish --rollback            (to the version before)\n"
-        "  python -m steps.model_publish --rollback 3 --reason 'complaints since version 4'",
+        "  python -m steps.model_publish --rollback 3 --reason 'complaints since version 4'\n"
+        "  RUN=first python -m steps.model_publish --canary 10 (then --promote, or --abort 'fewer clicks')",
     )
     flags.add_argument(
         "--verdict", default="", metavar="RUN", help="publish what this run's verdict promoted (default: $RUN)"
@@ -48,202 +46,135 @@ def parser() -> Parser:
     )
     flags.add_argument(
         "--rollback", nargs="?", const="previous", default="", metavar="VERSION",
-        help="release an earlier version's model again, under a new version (default: the one before the live one)",
+        help="release an earlier version's model again, under a new version (default: the one before the live one); "
+        "'canary' takes back the one that is being tried, as --abort does",
     )  # fmt: skip
-    flags.add_argument("--reason", default="", help="kept in the release")
+    flags.add_argument(
+        "--canary", default="", metavar="PERCENT",
+        help="try it on this share of the users first; where nothing is live yet, and with 0, it goes live at once",
+    )  # fmt: skip
+    flags.add_argument(
+        "--shadow", action="store_true",
+        help="ask the canary for its share of the users (default: all), but show them what the live version answers",
+    )  # fmt: skip
+    flags.add_argument("--promote", action="store_true", help="make the canary live for everybody")
+    flags.add_argument("--abort", nargs="?", const=NO_REASON, default="", metavar="REASON", help="take the canary back")
+    flags.add_argument(
+        "--version", default="", help="only where this is the canary that --promote or --abort finds (default: any)"
+    )
+    flags.add_argument("--reason", default="", help="kept in the release, or with the end of the canary")
     return flags
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be released, and why."""
-
-    candidate: Candidate
-    run: str
-    reason: str
-    metrics: dict[str, float]
 
 
 def run(step: Step) -> None:
     flags, settings = step.flags, step.settings
+    percent, mode = trial(flags)
     models = open_store(settings).models
     addresses = parse_slots(settings.slots)
     deadline = Deadline(whole_number("--deadline", flags.deadline or "300", low=1))
-    order = (
-        rollback_order(models, flags, settings.run) if flags.rollback else promoted_order(models, flags, settings.run)
-    )
 
-    made = made_before(models, order)
-    if made is None:
-        if settings.saved_model and not order.candidate.part(names.SAVED_MODEL):
-            raise CheckFailedError(
-                f"{order.candidate.path} has no SavedModel, which the slots are said to read: train it again as things "
-                "are now, or set SAVED_MODEL=false where the slots are steps.slot_server's"
-            )
-        made = publish(models, order, addresses, deadline)
+    made: Release | Canary
+    if flags.abort or flags.rollback == CANARY:
+        made, became = abort(models, flags.version, flags.reason or flags.abort or NO_REASON), ABORTED
+    elif flags.promote:
+        made, became = promote(models, flags.version, flags.reason, addresses, deadline), LIVE
+    else:
+        order = replace(ordered(models, flags, settings.run), percent=percent, mode=mode)
+        made = orders.made_before(models, order) or publish(models, order, addresses, deadline, settings.saved_model)
+        became = LIVE if isinstance(made, Release) else CANARY
     tidy(models, made, tuple(addresses) or slots.NAMES)
-    log.info("version %d is live: %s from %s, in slot %s", made.version, made.model, made.candidate, made.slot)
+    log.info("version %d %s: %s from %s, in slot %s", made.version, SAID[became], made.model, made.candidate, made.slot)
     step.output("version", str(made.version))
     step.output("slot", made.slot)
     step.output("candidate", made.candidate)
+    step.output("became", became)
 
 
-def promoted_order(models: Bucket, flags: argparse.Namespace, run_name: str) -> Order:
-    """What the verdict promoted; a refused candidate needs a reason, and the verdict must be about what is live now."""
-    judged = verdict.read(models, flags.verdict or names.require_run(run_name))
-    if not judged.promote and not flags.force:
+def trial(flags: argparse.Namespace) -> tuple[float, str]:
+    """The share of the users that a new version is tried on, and how; of flags that exclude one another none does."""
+    ways = [f"--{name}" for name in ("rollback", "promote", "abort") if getattr(flags, name)]
+    news = [f"--{name}" for name in ("canary", "shadow", "force") if getattr(flags, name)]
+    if len(ways) > 1:
+        raise UsageError(f"{' and '.join(ways)} exclude one another: give one of them")
+    if ways and news:
+        raise UsageError(f"{news[0]} is about a new version: leave it out where {ways[0]} is given")
+    if flags.version and not (flags.promote or flags.abort or flags.rollback == CANARY):
+        raise UsageError(f"--version is {flags.version!r}, but it is for --promote and --abort alone")
+    percent = number("--canary", flags.canary or ("100" if flags.shadow else "0"), 0, 100)
+    return percent, canary.SHADOW if flags.shadow else canary.CANARY
+
+
+def ordered(models: Bucket, flags: argparse.Namespace, run_name: str) -> Order:
+    """An earlier version's model, or what a run's verdict promoted."""
+    if flags.rollback:
+        return orders.back(models, run_name, wanted=flags.rollback, reason=flags.reason)
+    judged = flags.verdict or names.require_run(run_name)
+    return orders.promoted(models, judged, force=flags.force, reason=flags.reason)
+
+
+def publish(
+    models: Bucket, order: Order, addresses: Addresses, deadline: Deadline, saved_model: bool
+) -> Release | Canary:
+    """Nothing that is served changes before the record, which is the last thing written."""
+    orders.check(models, order)
+    if saved_model and not order.candidate.part(names.SAVED_MODEL):
         raise CheckFailedError(
-            f"run {judged.run} was not promoted: {judged.reason} (--force REASON publishes it anyway)"
+            f"{order.candidate.path} has no SavedModel, which the slots are said to read: train it again as things "
+            "are now, or set SAVED_MODEL=false where the slots are steps.slot_server's"
         )
-    chosen = candidate.read(models, judged.winner)
-    figures = judged.candidates[chosen.model]["metrics"]
-    reason = flags.reason or ("promoted" if judged.promote else f"forced: {flags.force}")
-    order = Order(chosen, judged.run, reason, figures)
-    live = release.live(models)
-    now = live.version if live else 0
-    if now != judged.live_version and made_before(models, order) is None and not flags.force:
-        raise CheckFailedError(
-            f"run {judged.run} was judged against version {judged.live_version}, but version {now} is live now: "
-            "run evaluate again under a new run"
-        )
-    return order
-
-
-def rollback_order(models: Bucket, flags: argparse.Namespace, run_name: str) -> Order:
-    live = release.require(models, "live")
-    wanted = flags.rollback
-    if wanted == "previous":
-        if not live.previous:
-            raise UsageError(f"version {live.version} is the first: there is nothing to go back to")
-        wanted = str(live.previous)
-    back = release.require(models, wanted)
-    if back.version == live.version:
-        raise UsageError(f"version {live.version} is live already")
-    reason = f"rollback to {back.version}" + (f": {flags.reason}" if flags.reason else "")
-    return Order(
-        candidate.read(models, back.candidate), run_name or f"rollback-{live.version + 1}", reason, back.metrics
-    )
-
-
-def made_before(models: Bucket, order: Order) -> Release | None:
-    """The release that this very run made, when a step is repeated that was killed after its last write."""
-    live = release.live(models)
-    same = live and (live.run, live.candidate, live.reason) == (order.run, order.candidate.path, order.reason)
-    return live if same else None
-
-
-def publish(models: Bucket, order: Order, addresses: dict[str, str], deadline: Deadline) -> Release:
-    """Nothing that is served changes before the last line but one."""
-    live = release.live(models)
-    version = live.version + 1 if live else 1
-    slot = slots.other(tuple(addresses) or slots.NAMES, live.slot if live else "")
-    claim = slots.claim(models, version, order.run, deadline.left())
-    try:
-        with slot_address(models, slot, addresses) as address:
-            server = ServingClient(address, signature.MODEL_NAME)
-            slots.drop(models, slot, version)
-            wait_until_gone(server, version, deadline)
-            log.info("filling slot %s with version %d", slot, version)
-            slots.fill(models, order.candidate, slot, version)
-            wait_until_available(server, version, deadline)
-            check_answers(server, version, order.candidate.answers)
-            log.info("slot %s answers as recorded at training", slot)
-        slots.check_claim(models, claim)
-        made = Release(
-            version=version,
-            slot=slot,
-            candidate=order.candidate.path,
-            model=order.candidate.model,
-            snapshot=order.candidate.snapshot,
-            run=order.run,
-            previous=live.version if live else 0,
-            reason=order.reason,
-            metrics=order.metrics,
-            created=records.now(),
-        )
+    orders.make_way(models, order)
+    with filled(models, order.candidate, order.run, addresses, deadline) as place:
+        orders.check(models, order)  # again, for all that took a while
+        if order.percent and place.live:
+            tried = order.canary(place.version, place.slot, place.live)
+            canary.start(models, tried)
+            return tried
+        made = order.release(place.version, place.slot, place.live)
         release.create(models, made)
-    except (CheckFailedError, UsageError, KeyboardInterrupt):
-        # The slot goes back to what it held; nobody was sent there.
-        if slots.newest_claim(models, version) == claim:
-            slots.drop(models, slot, version)
-            slots.drop_claims(models, version)
-        raise
-    return made
+        return made
 
 
-@contextmanager
-def slot_address(models: Bucket, slot: str, addresses: dict[str, str]) -> Iterator[str]:
-    """The slot's server; without SLOTS one of our own runs while the candidate is checked."""
-    if addresses:
-        yield addresses[slot]
-        return
-    from steps.serving.server import in_background
-    from steps.serving.slot import Slot, application
-
-    with tempfile.TemporaryDirectory() as cache:
-        embedded = Slot(models, slot, Path(cache))
-        follower = threading.Thread(target=embedded.follow, args=(POLL_SECONDS,), daemon=True)
-        follower.start()
-        try:
-            with in_background(application(embedded)) as address:
-                yield address
-        finally:
-            embedded.stopped.set()
-            follower.join()
-
-
-class Deadline:
-    """A point in time, not a count of tries."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.end = time.monotonic() + seconds
-
-    def left(self) -> float:
-        return max(0.0, self.end - time.monotonic())
-
-    def check(self, what: str) -> None:
-        if self.left() == 0:
-            raise CheckFailedError(f"{what} within {self.seconds:g} seconds; the live release is untouched")
+def promote(models: Bucket, version: str, reason: str, addresses: Addresses, deadline: Deadline) -> Release:
+    """The canary goes live under its own number, from the slot that it is in."""
+    tried = canary.require(models, version)
+    if canary.ended(models, tried) is None:
+        with server_of(models, tried.slot, addresses) as server:
+            see_it_answer(server, tried.version, candidate.read(models, tried.candidate), deadline)
+    over = canary.ended(models, tried)
+    if over is None:
+        made = tried.as_release(reason)
+        release.create(models, made)
+        canary.end(models, tried.version, canary.PROMOTED, made.reason)
+        return made
+    live = release.require(models, "live")
+    if live.version != tried.version:
+        raise CheckFailedError(
+            f"version {tried.version} is no canary any more: {over.outcome}, {over.reason}; "
+            f"version {live.version} stays live"
+        )
+    return live
 
 
-def wait_until_gone(server: ServingClient, version: int, deadline: Deadline) -> None:
-    """A server must not hold the remains of an attempt under the same number."""
-    while server.state(version) == AVAILABLE:
-        deadline.check(f"{server.url} did not let go of an unfinished version {version}")
-        time.sleep(POLL_SECONDS)
+def abort(models: Bucket, version: str, reason: str) -> Canary:
+    """The canary is asked no more. It stays in its slot until that is filled again, for whoever is asking it now."""
+    tried = canary.require(models, version)
+    if canary.ended(models, tried) is None:
+        canary.end(models, tried.version, canary.ABORTED, reason)
+    over = canary.ended(models, tried)
+    if over and over.outcome == canary.PROMOTED:
+        raise CheckFailedError(f"version {tried.version} is no canary any more, it went live: --rollback takes it back")
+    return tried
 
 
-def wait_until_available(server: ServingClient, version: int, deadline: Deadline) -> None:
-    """A state of failure may still be that of an earlier attempt under the same number: only the deadline ends it."""
-    while (state := server.state(version)) != AVAILABLE:
-        deadline.check(f"{server.url} does not say that version {version} is available ({state})")
-        time.sleep(POLL_SECONDS)
-
-
-def check_answers(server: ServingClient, version: int, expected: list[Answer]) -> None:
-    """Asks for real recommendations and compares them with what was recorded at training."""
-    wanted = [answer.user for answer in expected]
-    inputs = {signature.USERS: wanted, signature.K: len(expected[0].items)}
-    outputs = server.call(version, signature.RECOMMEND, inputs)
-    try:
-        items, scores, known = (outputs[name] for name in (signature.ITEMS, signature.SCORES, signature.KNOWN))
-        found = [Answer(*one) for one in zip(wanted, items, scores, known, strict=True)]
-        reasons = [signature.differs(one, other) for one, other in zip(expected, found, strict=True)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckFailedError(f"{server.url} does not answer as {signature.RECOMMEND} promises: {error}") from error
-    reason = next(filter(None, reasons), "")
-    if reason:
-        raise CheckFailedError(f"version {version} in {server.url} answers wrongly: {reason}")
-
-
-def tidy(models: Bucket, made: Release, names_of_slots: tuple[str, ...]) -> None:
-    """Removes what is older than the version before the live one. Best done last: all of it can wait."""
+def tidy(models: Bucket, made: Release | Canary, names_of_slots: tuple[str, ...]) -> None:
+    """Removes what is neither live, nor was before that, nor is tried. Best done last: all of it can wait."""
+    live = release.read(models, made.base) if isinstance(made, Canary) else made
     for name in names_of_slots:
-        dropped = slots.drop_older(models, name, made.previous)
+        dropped = slots.drop_older(models, name, made.version, kept={live.version, live.previous})
         if dropped:
             log.info("removed from slot %s: version %s", name, ", ".join(map(str, dropped)))
     slots.drop_claims(models, made.version)
+    canary.settle(models)
 
 
 if __name__ == "__main__":

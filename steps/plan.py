@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 
-from steps.artifacts import release, verdict
+from steps.artifacts import canary, release, verdict
 from steps.clients.object_store import Bucket, open_store
 from steps.models import families
 from steps.models.rules import read_rules
@@ -39,6 +39,7 @@ def parser() -> Parser:
         default="false",
         help=f"true has several workers train {' and '.join(families.TOGETHER)} (default: false)",
     )
+    flags.add_argument("--canary", default="0", help="percent of the users that model_publish will try a model on")
     flags.add_argument("--workers", default="2", help="how many of them, where that is true (default: %(default)s)")
     return flags
 
@@ -54,6 +55,7 @@ def run(step: Step) -> None:
     whole_number("--seed", flags.seed or "7")
     whole_number("--trials", flags.trials or "1", low=0)
     number("--budget", flags.budget or "0", 0, 1e9)
+    number("--canary", flags.canary or "0", 0, 100)
     again = yes_or_no("--again", flags.again or "false")
     together = shared_out(names, flags.distributed, flags.workers, flags.budget)
     if not dataset.exists(store, flags.snapshot):
@@ -129,6 +131,20 @@ def already_judged(models: Bucket, wanted: str) -> str:
             # Somebody went back from it: making it again would undo that.
             same = f"run {judged.run}'s model came of the same purchases and settings"
             return f"{same}, and version {live.version} replaced it"
+        tried = was_tried(models, judged.winner) if judged.promote else ""
+        if tried:
+            return f"run {judged.run}'s model came of the same purchases and settings, and {tried}"
+    return ""
+
+
+def was_tried(models: Bucket, path: str) -> str:
+    """What became of a candidate as a canary, where it is tried still or was taken back."""
+    tried = next((one for one in canary.newest_first(models) if one.candidate == path), None)
+    over = canary.ended(models, tried) if tried else None
+    if tried and over is None:
+        return f"is being tried as version {tried.version}"
+    if tried and over and over.outcome == canary.ABORTED:
+        return f"was taken back as version {tried.version}: {over.reason}"
     return ""
 
 

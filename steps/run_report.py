@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 
-from steps.artifacts import names, records, release, verdict
+from steps.artifacts import canary, names, records, release, verdict
+from steps.artifacts.canary import Canary
 from steps.artifacts.release import Release
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Bucket, open_store
@@ -62,6 +63,7 @@ def leave(step: Step, run_name: str, failures: list[object]) -> str:
     judged = verdict.find(models, run_name)
     live = release.live(models)
     released = live if live and live.run == run_name else None
+    tried = next((one for one in canary.newest_first(models) if one.run == run_name), None)
     report = {
         "run": run_name,
         "workflow": flags.workflow,
@@ -69,7 +71,8 @@ def leave(step: Step, run_name: str, failures: list[object]) -> str:
         "failures": failures,
         "verdict": {"promote": judged.promote, "reason": judged.reason, "winner": judged.winner} if judged else None,
         "release": asdict(released) if released else None,
-        "note": note(models, flags.status, judged, released),
+        "canary": asdict(tried) if tried else None,
+        "note": note(models, flags.status, judged, released, tried),
         "live_version": live.version if live else 0,
         "ended": records.now(),
     }
@@ -78,12 +81,15 @@ def leave(step: Step, run_name: str, failures: list[object]) -> str:
     return models.address(names.run_report(run_name))
 
 
-def note(models: Bucket, status: str, judged: Verdict | None, released: Release | None) -> str:
-    """What neither the status nor the verdict says: that a promoted model was not released."""
+def note(models: Bucket, status: str, judged: Verdict | None, released: Release | None, tried: Canary | None) -> str:
+    """What neither the status nor the verdict says: that a promoted model was not released, or not yet."""
     if status != "Succeeded" or judged is None or not judged.promote or released is not None:
         return ""
     if any(release.read(models, version).run == judged.run for version in reversed(release.versions(models))):
         return ""  # another run has released since
+    if tried:
+        over = canary.ended(models, tried)
+        return f"{tried}: {over.outcome}, {over.reason}" if over else f"{tried}: still being tried"
     return "nobody approved the promoted model, so nothing was released"
 
 

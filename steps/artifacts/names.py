@@ -53,6 +53,14 @@ def release(version: int) -> str:
     return f"releases/{version}.json"
 
 
+def canary(version: int) -> str:
+    return f"canaries/{version}.json"
+
+
+def canary_end(version: int) -> str:
+    return f"canaries/{version}.end.json"
+
+
 def slot(name: str) -> str:
     return f"slots/{name}"
 

@@ -8,7 +8,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -77,11 +77,11 @@ def drop(models: Bucket, slot: str, version: int) -> None:
     models.delete_under(names.slot_version(slot, version))
 
 
-def drop_older(models: Bucket, slot: str, than: int) -> list[int]:
-    """Removes versions below `than`; also the remains of one that was never whole."""
+def drop_older(models: Bucket, slot: str, than: int, kept: Collection[int] = ()) -> list[int]:
+    """Removes versions below `than` but those to be kept; also the remains of one that was never whole."""
     prefix = f"{names.slot(slot)}/"
     present = {entry.key.removeprefix(prefix).partition("/")[0] for entry in models.list(prefix)}
-    old = sorted(int(name) for name in present if name.isdigit() and int(name) < than)
+    old = sorted(int(name) for name in present if name.isdigit() and int(name) < than and int(name) not in kept)
     for version in old:
         drop(models, slot, version)
     return old

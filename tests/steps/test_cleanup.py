@@ -3,13 +3,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from steps import cleanup
-from steps.artifacts import candidate, slots
+from steps.artifacts import canary, candidate, slots
+from steps.artifacts.canary import Canary
+from steps.artifacts.candidate import Candidate
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
 
@@ -42,6 +45,46 @@ def test_what_is_live_and_what_was_before_it_stay_whatever_is_asked(run_step: Ru
     assert set(slots.whole_versions(history.models, "blue")) == {3}
     assert set(slots.whole_versions(history.models, "green")) == {4}
     assert run_step("model_publish", "--rollback", RUN="back")[0] == 0
+
+
+def test_a_canary_stays_with_all_that_it_needs_until_it_has_ended(
+    run_step: Run, history: Store, make_verdict: Callable[..., Verdict]
+) -> None:
+    for run in ("run-5", "run-6"):
+        make_verdict(history, run)
+    assert run_step("model_publish", "--canary", "10", RUN="run-5")[1]["version"] == "5"
+    assert run_step("cleanup", "--keep-runs", "1", *NOW)[0] == 0
+    assert names(history, "candidates/") == {"run-3", "run-4", "run-5", "run-6"}
+    assert set(slots.whole_versions(history.models, "blue")) == {3, 5}
+    assert run_step("model_publish", "--abort")[0] == 0
+    assert run_step("cleanup", "--keep-runs", "1", *NOW)[0] == 0
+    assert names(history, "candidates/") == {"run-3", "run-4", "run-6"}
+    assert set(slots.whole_versions(history.models, "blue")) == {3}
+    # The record stays, as those of releases do: its number must not be used again.
+    assert names(history, "canaries/") == {"5.json", "5.end.json"}
+    slots.claim(history.models, 6, "run-6", 60)
+    slots.fill(history.models, candidate.read(history.models, "candidates/run-6/als"), "blue", 6)
+    assert run_step("cleanup", *NOW)[0] == 0
+    assert set(slots.whole_versions(history.models, "blue")) == {3, 6}
+
+
+def test_the_snapshot_of_a_canary_stays(
+    run_step: Run, folder_store: Store, make_candidate: Callable[..., Candidate], make_release: Callable[..., object]
+) -> None:
+    first, other = (
+        run_step("data_publish", "--source", f"demo:users={users},items=30,days=60")[1]["snapshot"]
+        for users in (60, 61)
+    )
+    made = make_candidate(folder_store, "run-1")
+    make_release(folder_store, made)
+    tried = candidate.write(folder_store.models, replace(made, run="run-2", snapshot=first, files={}), Path("nowhere"))
+    canary.start(
+        folder_store.models,
+        Canary(2, "green", tried.path, "als", first, "run-2", 1, 10.0, canary.CANARY, {}, "2026-01-01T00:00:00Z"),
+    )
+    make_candidate(folder_store, "run-3")
+    assert run_step("cleanup", "--keep-snapshots", "1", "--keep-runs", "1", *NOW)[0] == 0
+    assert {entry.key.split("/")[1] for entry in folder_store.data.list("snapshots/")} == {first, other}
 
 
 def test_nothing_young_is_touched(run_step: Run, history: Store) -> None:

@@ -56,7 +56,9 @@ def test_the_first_version_is_one_and_the_slots_take_turns(
     for number, slot in ((1, "blue"), (2, "green"), (3, "blue")):
         judged = make_verdict(folder_store, f"run-{number}")
         code, outputs = run_step("model_publish", RUN=f"run-{number}")
-        assert (code, outputs) == (0, {"version": str(number), "slot": slot, "candidate": judged.winner})
+        assert (code, outputs) == (
+            0, {"version": str(number), "slot": slot, "candidate": judged.winner, "became": "live"}
+        )  # fmt: skip
     made = live(folder_store)
     assert (made.version, made.previous, made.run, made.reason) == (3, 2, "run-3", "promoted")
     assert made.metrics == {"ndcg@10": 0.5}
@@ -178,6 +180,17 @@ def test_a_rollback_is_a_new_release_of_an_earlier_model(
     assert release.versions(folder_store.models) == [1, 2, 3, 4, 5]
 
 
+def test_a_rollback_that_is_repeated_goes_back_once(run_step: Run, folder_store: Store, make_verdict: Judge) -> None:
+    for number in (1, 2, 3):
+        make_verdict(folder_store, f"run-{number}")
+        run_step("model_publish", RUN=f"run-{number}")
+    first = run_step("model_publish", "--rollback", RUN="back-1")
+    assert run_step("model_publish", "--rollback", RUN="back-1") == first
+    assert release.versions(folder_store.models) == [1, 2, 3, 4]
+    # Another run goes back from there.
+    assert run_step("model_publish", "--rollback", RUN="back-2")[1]["candidate"] == "candidates/run-3/als"
+
+
 def test_a_rollback_to_nowhere_is_refused(run_step: Run, folder_store: Store, make_verdict: Judge) -> None:
     assert run_step("model_publish", "--rollback")[0] == 2
     make_verdict(folder_store, "run-1")
@@ -230,9 +243,9 @@ from steps import model_publish as program
 from steps.artifacts import {module} as module
 from steps.runtime.program import main
 real = module.{point}
-def killed(*arguments):
+def killed(*arguments, **named):
     if {moment == "after"}:
-        real(*arguments)
+        real(*arguments, **named)
     os.kill(os.getpid(), signal.SIGKILL)
 module.{point} = killed
 sys.exit(main(program.parser(), program.run, []))

@@ -173,6 +173,42 @@ def test_a_model_that_was_taken_back_is_not_made_again_from_the_same_purchases(
     assert run_step("plan", "--snapshot", snapshot, "--again", "true")[1]["train"] == "true"
 
 
+def test_a_model_that_is_tried_or_was_taken_back_is_not_made_again_from_the_same_purchases(
+    run_step: Run, snapshot: str, folder_store: Store, make_verdict: Callable[..., verdict.Verdict]
+) -> None:
+    wanted = run_step("plan", "--snapshot", snapshot)[1]["fingerprint"]
+    make_verdict(folder_store, "run-1")
+    assert run_step("model_publish", RUN="run-1")[0] == 0
+    make_verdict(folder_store, "run-2")
+    stored = folder_store.models.get("verdicts/run-2.json").replace(b"fingerprint of run-2", wanted.encode())
+    folder_store.models.put("verdicts/run-2.json", stored)
+    assert run_step("plan", "--snapshot", snapshot)[1]["train"] == "true"
+    assert run_step("model_publish", "--canary", "10", RUN="run-2")[0] == 0
+    tried = run_step("plan", "--snapshot", snapshot)[1]
+    assert (tried["train"], tried["models"]) == ("false", "[]")
+    assert tried["reason"].endswith("and is being tried as version 2")
+    assert run_step("model_publish", "--abort", "fewer clicks")[0] == 0
+    aborted = run_step("plan", "--snapshot", snapshot)[1]
+    assert aborted["train"] == "false"
+    assert aborted["reason"].endswith("and was taken back as version 2: fewer clicks")
+    assert run_step("plan", "--snapshot", snapshot, "--again", "true")[1]["train"] == "true"
+
+
+def test_a_trial_that_another_version_ended_has_told_nothing_about_its_model(
+    run_step: Run, snapshot: str, folder_store: Store, make_verdict: Callable[..., verdict.Verdict]
+) -> None:
+    wanted = run_step("plan", "--snapshot", snapshot)[1]["fingerprint"]
+    make_verdict(folder_store, "run-1")
+    assert run_step("model_publish", RUN="run-1")[0] == 0
+    for run in ("run-2", "run-3"):
+        make_verdict(folder_store, run)
+    stored = folder_store.models.get("verdicts/run-2.json").replace(b"fingerprint of run-2", wanted.encode())
+    folder_store.models.put("verdicts/run-2.json", stored)
+    assert run_step("model_publish", "--canary", "10", RUN="run-2")[0] == 0
+    assert run_step("model_publish", "--force", "now", RUN="run-3")[0] == 0
+    assert run_step("plan", "--snapshot", snapshot)[1]["train"] == "true"
+
+
 @pytest.mark.parametrize(
     "flags",
     [
@@ -184,6 +220,8 @@ def test_a_model_that_was_taken_back_is_not_made_again_from_the_same_purchases(
         ("--tolerance", "2"),
         ("--min-metric", "recall@10"),
         ("--seed", "x"),
+        ("--canary", "many"),
+        ("--canary", "101"),
     ],
 )
 def test_a_wrong_flag_is_found_before_anything_is_trained(run_step: Run, snapshot: str, flags: tuple[str, str]) -> None:

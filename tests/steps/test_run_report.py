@@ -51,6 +51,36 @@ def test_a_promoted_model_that_was_not_released_is_said(
     assert told("refused", "Succeeded") == ""
 
 
+def test_a_model_that_is_tried_first_is_said_and_what_became_of_that(
+    run_step: Run, folder_store: Store, make_verdict: Callable[..., Verdict]
+) -> None:
+    def told() -> tuple[str, object]:
+        run_step("run_report", "--workflow", "retrain", "--status", "Succeeded", RUN="tried")
+        report = json.loads(folder_store.models.get("runs/tried.json"))
+        return report["note"], report["canary"] and report["canary"]["version"]
+
+    make_verdict(folder_store, "first")
+    run_step("model_publish", RUN="first")
+    make_verdict(folder_store, "tried")
+    run_step("model_publish", "--canary", "10", RUN="tried")
+    what = "version 2, shown to 10 % of the users beside version 1"
+    assert told() == (f"{what}: still being tried", 2)
+    run_step("model_publish", "--abort", "fewer clicks")
+    assert told() == (f"{what}: aborted, fewer clicks", 2)
+
+
+def test_a_model_that_was_tried_and_promoted_is_reported_as_released(
+    run_step: Run, folder_store: Store, make_verdict: Callable[..., Verdict]
+) -> None:
+    for run in ("first", "tried"):
+        make_verdict(folder_store, run)
+        run_step("model_publish", "--canary", "10", RUN=run)
+    run_step("model_publish", "--promote")
+    run_step("run_report", "--workflow", "retrain", "--status", "Succeeded", RUN="tried")
+    report = json.loads(folder_store.models.get("runs/tried.json"))
+    assert (report["release"]["version"], report["note"]) == (2, "")
+
+
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """`away(2)`: a store that answers from the third time on that it is opened."""

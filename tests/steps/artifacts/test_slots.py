@@ -51,6 +51,14 @@ def test_older_versions_are_dropped_whole_or_half(folder_store: Store, make_cand
     assert folder_store.models.list("slots/blue/1/") == []
 
 
+def test_of_older_versions_those_to_be_kept_stay(folder_store: Store, make_candidate: Make) -> None:
+    made = make_candidate(folder_store, "run-1")
+    for version in (1, 2, 3):
+        slots.fill(folder_store.models, made, "blue", version)
+    assert slots.drop_older(folder_store.models, "blue", 3, kept={1}) == [2]
+    assert list(slots.whole_versions(folder_store.models, "blue")) == [1, 3]
+
+
 def test_a_mirror_holds_the_newest_two_whole_versions(store: Store, make_candidate: Make, tmp_path: Path) -> None:
     made = make_candidate(store, "run-1")
     folder = tmp_path / "watched"
