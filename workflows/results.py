@@ -31,6 +31,10 @@ def show(console: Console, workflow: str, outputs: Outputs, namespace: str = "")
     plan = outputs.get("plan", {})
     if workflow == "retrain" and plan.get("train") == "false":
         say(console, f"Nothing to do: {plan.get('reason') or 'nothing has changed'}. Nothing was released.")
+    elif released.get("became") == "aborted":
+        taken_back(console, released["version"], "")
+    elif released.get("became") == "canary":
+        canary(console, released, outputs)
     elif released.get("version"):
         release(console, released, outputs.get("evaluate", {}))
     elif workflow == "retrain":
@@ -71,6 +75,24 @@ def release(console: Console, released: Mapping[str, str], evaluated: Mapping[st
     shown = sample(evaluated.get("sample", ""))
     if shown is not None:
         console.print(shown)
+
+
+def canary(console: Console, tried: Mapping[str, str], outputs: Outputs) -> None:
+    """What became of a version that was tried first."""
+    judged = outputs.get("canary.canary-verdict", {})
+    promoted = outputs.get("canary.canary-promote", {})
+    if promoted.get("version"):
+        release(console, promoted, {**outputs.get("evaluate", {}), "reason": judged.get("reason", "")})
+    elif outputs.get("canary.canary-abort", {}).get("version"):
+        taken_back(console, tried["version"], judged.get("reason", ""))
+    else:
+        say(console, f"Version {tried['version']} was tried; what became of it was decided elsewhere.", style="bold")
+
+
+def taken_back(console: Console, version: str, reason: str) -> None:
+    say(console, f"Version {version} was taken back; what was live stays live.", style="bold")
+    if reason:
+        say(console, f"{reason}.")
 
 
 def verdict(console: Console, outputs: Outputs) -> None:

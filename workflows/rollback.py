@@ -10,10 +10,11 @@ from workflows.templates import MEDIUM, PUBLISHING, REPORT, given, report, step,
 NAME = "rollback"
 
 PARAMETERS = [
-    Parameter(name="version", value="previous", description="the release to go back to: previous, or its number"),
+    Parameter(name="version", value="previous", description="the release to go back to: previous, or its number; "
+              "canary takes back the version that is being tried"),
     Parameter(name="reason", value="rollback", description="why; the release keeps it"),
     Parameter(name="deadline", value="300", description="seconds that a slot has to serve the new version"),
-]
+]  # fmt: skip
 
 
 def rollback() -> WorkflowTemplate:
@@ -24,7 +25,7 @@ def rollback() -> WorkflowTemplate:
             "model_publish",
             size=MEDIUM,
             flags=["rollback", "reason", "deadline"],
-            outputs=["version", "slot", "candidate"],
+            outputs=["version", "slot", "candidate", "became"],
             mutex=PUBLISHING,
         )
         report(NAME)

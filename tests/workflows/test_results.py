@@ -77,6 +77,40 @@ def test_a_candidate_that_nobody_approved_says_so():
     assert "The best candidate was not approved; what was live stays live.\nals won.\nReport: file:/r\n" in text
 
 
+TRIED = {"version": "3", "slot": "green", "candidate": "candidates/r/als", "became": "canary"}
+
+
+def test_a_canary_that_went_live_is_a_release_with_the_reason_of_its_judge():
+    text = said("retrain", {
+        "evaluate": {"metrics": '{"als": {"ndcg@10": 0.2}}', "reason": "als is the best"},
+        "model-publish": TRIED,
+        "canary.canary-verdict": {"canary": "promote", "reason": "more was clicked"},
+        "canary.canary-promote": {**TRIED, "became": "live"},
+    })  # fmt: skip
+    assert "Released version 3 in slot green: candidates/r/als\nmore was clicked.\n" in text
+    assert "0.2000" in text
+
+
+def test_a_canary_that_was_taken_back_says_so_and_why():
+    text = said("retrain", {
+        "evaluate": {"reason": "als is the best"},
+        "model-publish": TRIED,
+        "canary.canary-verdict": {"canary": "abort", "reason": "less was clicked"},
+        "canary.canary-abort": {**TRIED, "became": "aborted"},
+    })  # fmt: skip
+    assert "Version 3 was taken back; what was live stays live.\nless was clicked.\n" in text
+    assert "Released" not in text
+    text = said("rollback", {"model-publish": {**TRIED, "became": "aborted"}})
+    assert "Version 3 was taken back; what was live stays live.\n" in text
+    assert "Released" not in text
+
+
+def test_a_canary_that_somebody_else_ended_is_not_called_a_release():
+    text = said("retrain", {"model-publish": TRIED, "canary.canary-verdict": {"canary": "none", "reason": "none runs"}})
+    assert "Version 3 was tried; what became of it was decided elsewhere." in text
+    assert "Released" not in text
+
+
 def test_the_others_say_what_they_did_and_what_comes_next():
     assert "Predictions for 12 users: file:/p" in said(
         "batch-predict", {"merge": {"users": "12", "predictions": "file:/p"}}

@@ -237,6 +237,12 @@ def test_rollback_names_the_release_and_the_reason(runner):
     assert arguments(ran, "model-publish") == ["--rollback=3", "--reason=worse on phones", "--deadline=300"]
 
 
+def test_a_rollback_takes_back_a_canary_too(runner):
+    ran = runner(stubbed("rollback", {"model-publish": {"became": "aborted"}}), {"version": "canary"})
+    assert arguments(ran, "model-publish") == ["--rollback=canary", "--reason=rollback", "--deadline=300"]
+    assert ran.node("model-publish").outputs["became"] == "aborted"
+
+
 def test_cleanup_passes_what_is_kept(runner):
     ran = runner(stubbed("cleanup", {}), {"dry-run": "true"})
     assert ran.phase == "Succeeded"
