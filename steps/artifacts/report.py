@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any, TypedDict
 
 import numpy as np
 from markupsafe import Markup
 
-from steps.artifacts import charts, evidence
+from steps.artifacts import charts, evidence, page
 from steps.artifacts.candidate import Candidate
 from steps.artifacts.charts import Scale, Series
 from steps.artifacts.evidence import BOUGHT, Evidence
@@ -61,13 +60,9 @@ def figures(one: Measured, rules: Rules, groups: Mapping[str, Mask], buyers: Cou
 
 def render(judged: Verdict, found: Evidence) -> str:
     """The page, with everything inside: no script, no font and no picture from elsewhere."""
-    from jinja2 import Environment
-
-    surroundings = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    surroundings.filters["short"] = short
-    template = surroundings.from_string(files("steps.artifacts").joinpath("report.html").read_text(encoding="utf-8"))
     table = evidence.comparison(found)
-    return template.render(
+    return page.render(
+        "report.html",
         judged=judged,
         winner=found.winner,
         live=found.live,
@@ -230,7 +225,7 @@ def search(one: Candidate) -> dict[str, Any] | None:
         points = [(t["number"], t["value"] if state != "failed" else y.low) for t in one.search if t["state"] == state]
         said = [
             f"trial {trial['number']}, {state}: {trial['value']:.4f}; "
-            + ", ".join(f"{name} {short(trial_settings(trial).get(name, 0))}" for name in changing)
+            + ", ".join(f"{name} {page.short(trial_settings(trial).get(name, 0))}" for name in changing)
             for trial in one.search
             if trial["state"] == state
         ]
@@ -247,7 +242,3 @@ def search(one: Candidate) -> dict[str, Any] | None:
         "states": {state: sum(t["state"] == state for t in one.search) for state, _, _ in marks},
         "seconds": sum(trial["seconds"] for trial in one.search),
     }
-
-
-def short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value) or "none"
