@@ -7,8 +7,9 @@ time: intervals are as wide as the differences between users make them, not betw
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ Flags = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
 Z = 1.959963984540054
 """Standard errors to either side that hold 95 % of all means."""
+PLACES = (0, 1, 2, 3, 5, 10, 20)
+"""Where classes of places begin, by how many items stood before."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,36 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one version did in a window."""
+
+    lists: int = 0
+    users: int = 0
+    places: int = 0
+    clicks: int = 0
+    purchases: int = 0
+    """Places that were clicked or bought, each once."""
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    taken_at: tuple[int, ...] = ()
+    """How much was clicked or bought at the places of each class of PLACES."""
+    requests: int = 0
+    errors: int = 0
+    degraded: int = 0
+    ms: tuple[float, float] = (0.0, 0.0)
+    """The time of the middle request and of the slowest of a hundred, averaged over minutes."""
+    shadow: tuple[int, float] = (0, 0.0)
+    """How often it was asked beside another version, and what share of that one's items it would have shown."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Figures:
+        """Reads what `asdict` made of it, also where a later version knew more."""
+        known = {one.name: value[one.name] for one in fields(cls) if one.name in value}
+        known |= {name: tuple(part) for name, part in known.items() if isinstance(part, list)}
+        metrics = {name: Estimate(**one) for name, one in known.pop("metrics", {}).items()}
+        return cls(metrics=metrics, **known)
 
 
 def followed(lists: Lists, actions: Actions, within: int) -> Followed:

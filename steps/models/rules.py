@@ -9,6 +9,12 @@ from steps.runtime.flags import number
 
 METRICS = ("ndcg", "recall", "precision", "map", "hit_rate")
 """What can decide: the metrics that have one value a user."""
+ONLINE_METRICS = {
+    "ndcg": "what was clicked or bought counts more the higher it stood; 1 where it always stood at the top",
+    "hit_rate": "the share of the lists shown of which something was bought",
+    "ctr": "the share of the places shown that were clicked",
+}
+"""What is measured with real users, and what it means."""
 
 
 @dataclass(frozen=True)
