@@ -81,6 +81,11 @@ def run_report(run: str) -> str:
     return f"runs/{run}.json"
 
 
+def monitoring(stamp: str) -> str:
+    """A look at how the live release does; the page beside it has the same name."""
+    return f"monitoring/{stamp}.json"
+
+
 def require_run(run: str) -> str:
     """The run's name, which every artefact of a run carries."""
     if not run:
