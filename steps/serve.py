@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
 
 from steps.clients.object_store import open_store
 from steps.runtime.flags import number, whole_number
@@ -13,17 +17,35 @@ from steps.runtime.program import Parser, Step, main
 
 log = logging.getLogger(__name__)
 
+REMEMBER = timedelta(days=2)
+"""So far back a server looks when it starts: what was bought before is in the models by now."""
+
+EXAMPLES = """examples:
+  python -m steps.serve --port 8080
+  python -m steps.serve --port 8080 --workers 4
+  API_TOKENS=read+feedback=$SHOP_TOKEN,admin=$MY_TOKEN python -m steps.serve
+then:
+  curl -s localhost:8080/recommend -H 'content-type: application/json' -d '{"user": "u1", "k": 5}'
+
+environment:
+  API_TOKEN       a token that may do everything
+  API_TOKENS      SCOPE[+SCOPE]=TOKEN,… with the scopes read, feedback and admin
+                  (without both, everybody who reaches the port may read and send feedback, and nobody more)
+"""
+
+FIRST_SECONDS = 5.0
+"""That a model has to be loaded before the port is answered. Where it takes longer, /readyz says so."""
+
 
 def parser() -> Parser:
-    flags = Parser(
-        prog="serve",
-        description=__doc__ or "",
-        epilog="example: python -m steps.serve --port 8080\n"
-        """then:    curl -s localhost:8080/recommend -H 'content-type: application/json' -d '{"user": "u1", "k": 5}'""",
-    )
+    flags = Parser(prog="serve", description=__doc__ or "", epilog=EXAMPLES)
     flags.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
     flags.add_argument("--port", default="8080", help="(default: %(default)s)")
     flags.add_argument("--poll-seconds", default="5", help="how often to look for a release (default: %(default)s)")
+    flags.add_argument("--workers", default="1", help="processes that share the port and the model (default: 1)")
+    flags.add_argument(
+        "--rate", default="0", metavar="NUMBER", help="requests a second that a client may send (default: any number)"
+    )
     return flags
 
 
@@ -31,16 +53,49 @@ def run(step: Step) -> None:
     flags = step.flags
     port = whole_number("--port", flags.port or "8080", low=0, high=65_535)
     seconds = number("--poll-seconds", flags.poll_seconds or "5", 0.01, 86_400)
-    models = open_store(step.settings).models
+    workers = whole_number("--workers", flags.workers or "1", low=1, high=256)
+    rate = number("--rate", flags.rate or "0", 0, 1e6)
+    store = open_store(step.settings)
 
     calculate_in_one_thread(os.environ)
-    from steps.serving.api import application
+    from steps.serving import workers as processes
+    from steps.serving.access import Tokens
+    from steps.serving.api import LABELS, Api, application
+    from steps.serving.inbox import Inbox
     from steps.serving.live import Live
+    from steps.serving.minutes import Minutes
+    from steps.serving.recent import Following, Recent
     from steps.serving.server import bind, in_foreground
+    from steps.serving.statistics import Statistics
 
-    with bind(flags.host or "127.0.0.1", port) as bound, Live(models, seconds) as live:
+    tokens = Tokens.parse(step.settings.api_token, step.settings.api_tokens)
+    statistics = Statistics(LABELS, workers)
+
+    with bind(flags.host or "127.0.0.1", port) as bound:
         log.info("serving on http://%s:%d, described at /docs", *bound.getsockname()[:2])
-        in_foreground(application(live), bound)
+
+        def work(place: int, alive: int | None = None) -> None:
+            statistics.mine = place
+            recent = Recent()
+            told: dict[str, Callable[[], Any]] = {}
+            with ExitStack() as running:
+                live = running.enter_context(Live(store.models, seconds))
+                running.enter_context(Following(store.data, recent, REMEMBER))
+                running.enter_context(Minutes(store.data, statistics))
+                live.wait(FIRST_SECONDS)
+                api = Api(live, statistics, recent, Inbox(store.data, recent), told)
+                if step.settings.kafka:
+                    from steps.serving.announcements import Follower
+                    from steps.serving.streams import Streams
+
+                    running.enter_context(Follower(step.settings.kafka, live.look))
+                    told["streams"] = running.enter_context(Streams(step.settings.kafka, api.lists)).state
+                in_foreground(application(api, tokens=tokens, rate=rate / workers), bound, alive)
+
+        if workers == 1:
+            work(0)
+        else:
+            processes.run(workers, work)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,10 @@ class Settings:
     """`blue=http://…,green=http://…`; empty means the embedded slot server."""
     saved_model: bool
     """Whether a slot reads SavedModels, as TensorFlow Serving does; our own slot server reads arrays."""
+    api_token: Secret
+    """May do everything at the model server."""
+    api_tokens: Secret
+    """`SCOPE[+SCOPE]=TOKEN,…`: what others may do there."""
     run: str
     """The run that a step belongs to: the workflow's name on Argo, the run's on a laptop."""
     source_revision: str
@@ -59,6 +63,8 @@ class Settings:
             s3_ca_file=get("S3_CA_FILE"),
             slots=get("SLOTS"),
             saved_model=yes_or_no("SAVED_MODEL", get("SAVED_MODEL", "true" if get("SLOTS") else "false")),
+            api_token=Secret(get("API_TOKEN")),
+            api_tokens=Secret(get("API_TOKENS")),
             run=get("RUN"),
             source_revision=get("SOURCE_REVISION", "unknown"),
             kafka=KafkaSettings.from_environment(get),

@@ -2,237 +2,238 @@
 
 from __future__ import annotations
 
-import json
-import threading
+import asyncio
 import time
-from collections import Counter, defaultdict
-from typing import Annotated, Any
-from urllib.parse import unquote
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from msgspec import structs
 
+from steps.artifacts.feedback import Event
 from steps.models.ids import UNKNOWN
-from steps.serving.live import Live, Model
+from steps.runtime.errors import BadDataError
+from steps.serving import messages, metrics, openapi
+from steps.serving.access import ANYBODY, FEEDBACK, Gate, Rate, Tokens
+from steps.serving.answers import Answers
+from steps.serving.asgi import Application, RefusedError, Request, Route, Text
+from steps.serving.batching import Together
+from steps.serving.inbox import Inbox
+from steps.serving.live import Live
+from steps.serving.messages import Because, Recommendation, Similar
+from steps.serving.models import Bought, Model, Nothing, Serving, Wanted
+from steps.serving.statistics import Statistics
 
-MOST_USERS = 1000
-
-
-def writable(one: str) -> str:
-    """Refuses half a character, which JSON can spell but no answer could repeat."""
-    one.encode()
-    return one
-
-
-UserId = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(writable)]
-
-
-Count = Annotated[int, Query(ge=1, le=1000)]
-
-
-class RecommendRequest(BaseModel):
-    """One user, several at once, or nobody in particular: then what was just bought, as a list of items."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    user: UserId | None = None
-    users: list[UserId] | None = Field(None, min_length=1, max_length=MOST_USERS)
-    items: list[UserId] | None = Field(None, min_length=1, max_length=MOST_USERS)
-    k: int = Field(10, ge=1, le=1000)
+DEADLINE = 1.0
+"""Seconds after which nobody waits for recommendations any more."""
+TOGETHER = 64
+"""Lists that are made at once."""
+K = 10
+MOST = 1000
+COUNT = {"k": f"how many, 1 to {MOST}; {K} where nothing is said"}
 
 
-class Matrix(BaseModel):
-    """Pairs of user and product."""
+class Api:
+    """What each path does, over the releases that are live."""
 
-    model_config = ConfigDict(extra="forbid")
+    def __init__(
+        self,
+        live: Live,
+        statistics: Statistics | None = None,
+        recent: Bought | None = None,
+        inbox: Inbox | None = None,
+        more_state: Mapping[str, Callable[[], Any]] | None = None,
+    ) -> None:
+        self.live = live
+        self.statistics = statistics or Statistics(LABELS)
+        self.answers = Answers(self.statistics, recent or Nothing())
+        self.inbox = inbox
+        self.more_state = more_state or {}
+        """What else `/state` tells, by name."""
+        self.together: Together[Wanted, Recommendation] = Together(self._answer, DEADLINE, TOGETHER)
 
-    ndarray: list[tuple[UserId, UserId]] = Field(min_length=1, max_length=100_000)
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """The routes, described; made when somebody first asks, for it takes longer than an answer."""
+        return openapi.describe(self.routes())
+
+    def routes(self) -> list[Route]:
+        """All that can be asked."""
+        return [
+            Route(
+                "POST", "/recommend", self.recommend, (messages.Recommendation, messages.Recommendations),
+                body=messages.Recommend,
+            ),
+            Route("POST", "/predict", self.predict, messages.Predictions, body=messages.Predict),
+            Route("GET", "/similar/", self.similar, messages.Similar, rest=["item"], query=COUNT),
+            Route("GET", "/because/", self.because, messages.Because, rest=["user", "item"], query=COUNT),
+            Route(
+                "POST", "/send-feedback", self.send_feedback, messages.Taken, body=messages.Feedback, access=FEEDBACK
+            ),
+            Route("GET", "/state", self.state, dict[str, Any]),
+            Route("GET", "/metrics", self.metrics, metrics.MEDIA_TYPE),
+            Route("GET", "/healthz", self.healthz, dict[str, str], access=ANYBODY),
+            Route("GET", "/readyz", self.readyz, dict[str, Any], access=ANYBODY),
+            Route("GET", "/openapi.json", self.openapi, dict[str, Any], access=ANYBODY),
+            Route("GET", "/docs", self.docs, "text/html", access=ANYBODY),
+            Route("GET", "/docs.css", self.style, "text/css", access=ANYBODY),
+        ]  # fmt: skip
+
+    @property
+    def serving(self) -> Serving:
+        serving = self.live.serving
+        if serving is None:
+            raise RefusedError(503, f"no model answers yet: {self.live.problem}", {"Retry-After": "5"})
+        return serving
+
+    @property
+    def model(self) -> Model:
+        return self.serving.live
+
+    def _answer(self, wanted: Sequence[Wanted]) -> Sequence[Recommendation]:
+        return self.answers.of(self.serving, wanted)
+
+    def lists(self, asked: Sequence[messages.Recommend]) -> Sequence[Recommendation]:
+        """One list for each that asks for one, for what comes in another way than over HTTP."""
+        return self._answer([one for each in asked for one in wanted(each)])
+
+    async def recommend(self, request: Request) -> Any:
+        """The k best items that a user has not bought yet; popular ones for an unknown user.
+
+        With `items` instead of a user: what goes with these, for somebody new.
+        """
+        asked: messages.Recommend = request.body
+        if asked.users is None:
+            return await self.together.ask(*wanted(asked))
+        return messages.Recommendations(await asyncio.gather(*map(self.together.ask, wanted(asked))))
+
+    async def predict(self, request: Request) -> messages.Predictions:
+        """One score for each pair of a user and a product."""
+        asked: messages.Predict = request.body
+        model = self.model
+        scores = await asyncio.to_thread(model.predict, *asked.pairs)
+        if asked.data:
+            return messages.Predictions(model.version, model.name, data=messages.Scores(scores))
+        return messages.Predictions(model.version, model.name, scores)
+
+    async def similar(self, request: Request) -> Similar:
+        """The k items most alike to one: what to show on its page."""
+        model, k = self.model, request.count("k", K, MOST)
+        item = "/".join(request.after("/similar/"))
+        found = await asyncio.to_thread(model.similar, code_of(model, item), k)
+        if found is None:
+            raise RefusedError(501, f"{model.name} cannot tell which items are alike")
+        return Similar(model.version, model.name, item, found)
+
+    async def because(self, request: Request) -> Because:
+        """Which purchases of a user speak for an item, with the share of each in all that speaks for it.
+
+        The path is `/because/USER/ITEM`; a slash in the user's id is written `%2F`.
+        """
+        user, *rest = request.after("/because/")
+        item = "/".join(rest)
+        if not user or not item:
+            raise RefusedError(
+                422, "a user and an item are required: /because/USER/ITEM, with %2F for a slash in the user's id"
+            )
+        model, k = self.serving.of(user), request.count("k", K, MOST)
+        code, asked = code_of(model, item), model.scorer.users.codes([user])
+        if not model.scorer.known(asked)[0]:
+            raise RefusedError(404, f"version {model.version} knows no purchases of user {user!r}")
+        found = await asyncio.to_thread(model.because, int(asked[0]), code, k)
+        if found is None:
+            raise RefusedError(501, f"{model.name} cannot tell why it recommends an item")
+        [score] = model.predict([user], [item])
+        return Because(model.version, model.name, user, item, score, found)
+
+    async def send_feedback(self, request: Request) -> messages.Taken:
+        """What users were shown and did; answered once it would survive a crash.
+
+        What was bought is not recommended to its buyer any more, and counts for what is, from then on.
+        """
+        if self.inbox is None:
+            raise RefusedError(501, "this server takes no feedback")
+        told: messages.Feedback = request.body
+        events = []
+        for place, happened in enumerate(told.events):
+            given = {name: value for name, value in structs.asdict(happened).items() if value is not None}
+            try:
+                events.append(Event.from_json(given))
+            except BadDataError as error:
+                raise RefusedError(422, f"event {place + 1}: {error}") from error
+        taken = await self.inbox.take(events)
+        return messages.Taken(taken, len(events) - taken)
+
+    async def healthz(self, request: Request) -> dict[str, str]:
+        """Alive, whether a model is loaded or not."""
+        return {"status": "alive"}
+
+    async def readyz(self, request: Request) -> dict[str, Any]:
+        """Ready once a model answers."""
+        return {"status": "ready", "version": self.model.version}
+
+    async def state(self, request: Request) -> dict[str, Any]:
+        """Which versions answer, and how much was asked, how quickly."""
+        live, serving = self.live, self.live.serving
+        model = serving.live if serving else None
+        tried = live.canary
+        return {
+            "version": model.version if model else None,
+            "model": model.name if model else None,
+            "released": live.release.created if live.release else None,
+            "users": len(model.scorer.users) if model else 0,
+            "items": len(model.scorer.items) if model else 0,
+            "canary": asdict(tried) if tried else None,
+            "problem": live.problem,
+            "workers": self.statistics.workers,
+            "seconds_up": round(time.time() - self.statistics.started, 1),
+            "seconds_since_look": round(time.time() - live.looked, 1) if live.looked else None,
+            "requests": {label: line.as_json() for label, line in self.statistics.lines().items()},
+            "versions": {str(version): counts for version, counts in self.statistics.versions().items()},
+            **{name: tell() for name, tell in self.more_state.items()},
+        }
+
+    async def metrics(self, request: Request) -> Text:
+        """The same for Prometheus."""
+        return metrics.text(self.statistics, self.live)
+
+    async def openapi(self, request: Request) -> dict[str, Any]:
+        """This interface, described for programs."""
+        return self.description
+
+    async def docs(self, request: Request) -> Text:
+        """This interface, described for people."""
+        return openapi.page(self.description)
+
+    async def style(self, request: Request) -> Text:
+        """What the description looks like."""
+        return openapi.style()
 
 
-class PredictRequest(BaseModel):
-    """Users and products of the same length, or `{"data": {"ndarray": [[user, product], …]}}`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    users: list[UserId] | None = Field(None, min_length=1, max_length=100_000)
-    products: list[UserId] | None = None
-    data: Matrix | None = None
+def application(api: Api, *, tokens: Tokens | None = None, rate: float = 0.0) -> Application:
+    """The routes, and who may take them."""
+    return Application(api.routes(), api.statistics, Gate(tokens or Tokens(), Rate(rate)))
 
 
-class State:
-    """What `/state` tells: counts since the start."""
-
-    def __init__(self) -> None:
-        self.started = time.time()
-        self._lock = threading.Lock()
-        self._requests: Counter[str] = Counter()
-        self._errors: Counter[str] = Counter()
-        self._seconds: defaultdict[str, float] = defaultdict(float)
-
-    def count(self, path: str, status: int, seconds: float) -> None:
-        with self._lock:
-            self._requests[path] += 1
-            self._seconds[path] += seconds
-            if status >= 400:
-                self._errors[path] += 1
-
-    def as_json(self) -> dict[str, Any]:
-        with self._lock:
-            return {
-                path: {
-                    "requests": count,
-                    "errors": self._errors[path],
-                    "mean_ms": round(1000 * self._seconds[path] / count, 3),
-                }
-                for path, count in sorted(self._requests.items())
-            }
-
-
-class Measured:
-    """Counts requests and their seconds. Below what the framework offers for this, which takes as long as an answer."""
-
-    def __init__(self, app: ASGIApp, state: State) -> None:
-        self.app = app
-        self.state = state
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started, status = time.perf_counter(), 500
-
-        async def noticed(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noticed)
-        finally:
-            path = getattr(scope.get("route"), "path", "other")
-            self.state.count(path, status, time.perf_counter() - started)
+def wanted(asked: messages.Recommend) -> list[Wanted]:
+    """The lists that a request is for."""
+    exclude = tuple(asked.exclude)
+    if asked.users is not None:
+        return [Wanted(asked.k, user, None, exclude) for user in asked.users]
+    return [Wanted(asked.k, asked.user, None if asked.items is None else tuple(asked.items), exclude)]
 
 
 def code_of(model: Model, item: str) -> int:
     """The item's code, or 404 in a sentence."""
     code = model.scorer.items.code(item)
     if code == UNKNOWN:
-        raise HTTPException(404, f"version {model.release.version} knows no item {item!r}")
+        raise RefusedError(404, f"version {model.version} knows no item {item!r}")
     return code
 
 
-def user_and_item(request: Request) -> tuple[str, str]:
-    """The two ids of a path, from what was sent: once decoded, a slash in an id looks like the one between them."""
-    sent = request.scope["raw_path"].decode("ascii").partition("/because/")[2]
-    user, _, item = (unquote(part) for part in sent.partition("/"))
-    if not user or not item:
-        raise HTTPException(422, "a user and an item are required: /because/USER/ITEM, with %2F for a slash in an id")
-    return user, item
-
-
-def application(live: Live) -> FastAPI:
-    """The routes over the model that is live."""
-    app = FastAPI(title="Recommender", description=__doc__ or "")
-    state = State()
-
-    def answering() -> Model:
-        model = live.model
-        if model is None:
-            raise HTTPException(503, f"no model answers yet: {live.problem}", headers={"Retry-After": "5"})
-        return model
-
-    @app.exception_handler(RequestValidationError)
-    async def refuse(request: Request, error: RequestValidationError) -> Response:
-        # What came is not sent back: it may be long, or nothing that JSON can hold.
-        faults = [{"loc": fault["loc"], "msg": fault["msg"]} for fault in error.errors()]
-        return Response(json.dumps({"detail": faults}), 422, media_type="application/json")
-
-    app.add_middleware(Measured, state=state)
-
-    @app.post("/recommend")
-    def recommend(asked: RecommendRequest) -> dict[str, Any]:
-        """The k best items that the user has not bought yet; popular ones for an unknown user.
-
-        With `items` instead of a user: what goes with these, for somebody new.
-        """
-        if sum(one is not None for one in (asked.user, asked.users, asked.items)) != 1:
-            raise HTTPException(422, "give one of user, users and items")
-        model = answering()
-        about = {"version": model.release.version, "model": model.release.model}
-        if asked.items:
-            return {**about, **model.recommend_for(asked.items, asked.k)}
-        found = model.recommend(asked.users or [asked.user or ""], asked.k)
-        return {**about, "recommendations": found} if asked.users else {**about, **found[0]}
-
-    @app.post("/predict")
-    def predict(asked: PredictRequest) -> dict[str, Any]:
-        """One score a pair of user and product."""
-        if (asked.data is None) == (asked.users is None):
-            raise HTTPException(422, "give either users and products, or data.ndarray")
-        users = asked.users if asked.users else [user for user, _ in asked.data.ndarray] if asked.data else []
-        products = asked.products if asked.users else [one for _, one in asked.data.ndarray] if asked.data else []
-        if products is None or len(users) != len(products):
-            raise HTTPException(
-                422, f"{len(users)} users and {len(products or [])} products: one product a user is required"
-            )
-        model = answering()
-        scores = model.predict(users, products)
-        about = {"version": model.release.version, "model": model.release.model}
-        return {**about, "data": {"ndarray": scores}} if asked.data else {**about, "predictions": scores}
-
-    @app.get("/similar/{item:path}")
-    def similar(item: str, k: Count = 10) -> dict[str, Any]:
-        """The k items most alike to one: what to show on its page."""
-        model = answering()
-        found = model.similar(code_of(model, item), k)
-        if found is None:
-            raise HTTPException(501, f"{model.release.model} cannot tell which items are alike")
-        return {"version": model.release.version, "model": model.release.model, "item": item, "items": found}
-
-    @app.get("/because/{user_and_item:path}")
-    def because(pair: Annotated[tuple[str, str], Depends(user_and_item)], k: Count = 10) -> dict[str, Any]:
-        """Which purchases of a user speak for an item, with the share of each in all that speaks for it.
-
-        The path is `/because/USER/ITEM`; a slash in the user's id is written `%2F`.
-        """
-        model, (user, item) = answering(), pair
-        code = code_of(model, item)
-        asked = model.scorer.users.codes([user])
-        if not model.scorer.known(asked)[0]:
-            raise HTTPException(404, f"version {model.release.version} knows no purchases of user {user!r}")
-        found = model.because(int(asked[0]), code, k)
-        if found is None:
-            raise HTTPException(501, f"{model.release.model} cannot tell why it recommends an item")
-        about = {"version": model.release.version, "model": model.release.model, "user": user, "item": item}
-        return {**about, "score": model.predict([user], [item])[0], "because": found}
-
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        """Alive, whether a model is loaded or not."""
-        return {"status": "alive"}
-
-    @app.get("/readyz")
-    def readyz() -> dict[str, Any]:
-        """Ready once a model answers."""
-        return {"status": "ready", "version": answering().release.version}
-
-    @app.get("/state")
-    def show_state() -> dict[str, Any]:
-        """Which version answers, and how much it was asked."""
-        model = live.model
-        return {
-            "version": model.release.version if model else None,
-            "model": model.release.model if model else None,
-            "released": model.release.created if model else None,
-            "users": len(model.scorer.users) if model else 0,
-            "items": len(model.scorer.items) if model else 0,
-            "problem": live.problem,
-            "seconds_up": round(time.time() - state.started, 1),
-            "seconds_since_look": round(time.time() - live.looked, 1) if live.looked else None,
-            "requests": state.as_json(),
-        }
-
-    return app
+LABELS = (
+    "/recommend", "/predict", "/similar", "/because", "/send-feedback", "/state", "/metrics", "/healthz", "/readyz",
+    "/openapi.json", "/docs", "/docs.css",
+)  # fmt: skip
+"""What requests are counted by; known before a process is made that could count."""

@@ -1,4 +1,4 @@
-"""The model that answers: follows the releases, loads the newest beside the old one, and swaps them at once."""
+"""Which models answer: follows the releases, loads the newest beside the old one, and swaps them at once."""
 
 from __future__ import annotations
 
@@ -6,81 +6,34 @@ import logging
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import scipy.sparse as sp
-
-from steps.artifacts import candidate, release
+from steps.artifacts import canary, candidate, release
+from steps.artifacts.canary import Canary
 from steps.artifacts.release import Release
 from steps.clients.object_store import Bucket, remove_folder
-from steps.models.ids import Codes
-from steps.models.recommender import NOBODY, Floats, Recommendations
-from steps.models.scorer import Scorer, rows_of
 from steps.runtime.errors import StepError
+from steps.serving.models import Model, Serving
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Model:
-    """One release, ready to answer. Never changes: a request keeps the one that it began with."""
-
-    release: Release
-    scorer: Scorer
-    bought: sp.csr_matrix
-
-    def recommend(self, users: list[str], k: int) -> list[dict[str, object]]:
-        codes: Codes = self.scorer.users.codes(users)
-        found = self._named(self.scorer.recommend(codes, k, rows_of(self.bought, codes)))
-        return [{"user": user, **one} for user, one in zip(users, found, strict=True)]
-
-    def recommend_for(self, items: list[str], k: int) -> dict[str, object]:
-        """For somebody of whom only this is known: what was just bought."""
-        return self._named(self.scorer.recommend_for(self.scorer.items.codes(items), k))[0]
-
-    def similar(self, item: int, k: int) -> list[dict[str, object]] | None:
-        """What is most like an item; None where this model cannot tell."""
-        found = self.scorer.similar(item, k)
-        return None if found is None else self._items(found.items[0], found.scores[0])
-
-    def because(self, user: int, item: int, k: int) -> list[dict[str, object]] | None:
-        """Which of a user's purchases speak for an item, and the share of each; None where this model cannot tell."""
-        bought = np.asarray(self.bought[[user]].indices, np.int32)
-        found = self.scorer.because(user, bought, item, k)
-        if found is None:
-            return None
-        return [
-            {"item": self.scorer.items[int(code)], "share": float(share)} for code, share in zip(*found, strict=True)
-        ]
-
-    def _items(self, items: Codes, scores: Floats) -> list[dict[str, object]]:
-        there = items != NOBODY
-        found = zip(self.scorer.items.names(items[there]), scores[there].tolist(), strict=True)
-        return [{"item": name, "score": score} for name, score in found]
-
-    def _named(self, found: Recommendations) -> list[dict[str, object]]:
-        return [
-            {"known": bool(known), "items": self._items(items, scores)}
-            for items, scores, known in zip(found.items, found.scores, found.known, strict=True)
-        ]
-
-    def predict(self, users: list[str], products: list[str]) -> list[float]:
-        scores = self.scorer.score(self.scorer.users.codes(users), self.scorer.items.codes(products))
-        return [float(score) for score in scores]
-
-
 class Live:
-    """Holds the live model and looks for a newer release in the background."""
+    """Holds what answers, and looks for a newer release in the background."""
 
     def __init__(self, models: Bucket, seconds: float) -> None:
         self.models = models
         self.seconds = seconds
-        self.model: Model | None = None
+        self.serving: Serving | None = None
+        self.release: Release | None = None
+        self.canary: Canary | None = None
+        """What is tried beside it."""
         self.problem = "nothing has been looked up yet"
         self.looked = 0.0
-        self._stopped = threading.Event()
+        self._look = threading.Event()
+        self._looked = threading.Event()
+        self._over = False
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._cache = tempfile.TemporaryDirectory(prefix="serve-")
 
@@ -89,37 +42,83 @@ class Live:
         return self
 
     def __exit__(self, *details: object) -> None:
-        self._stopped.set()
+        self._over = True
+        self._look.set()
         self._thread.join()
         self._cache.cleanup()
 
+    @property
+    def model(self) -> Model | None:
+        """What answers those who are not asked to try another one."""
+        return self.serving.live if self.serving else None
+
+    def wait(self, seconds: float) -> None:
+        """Until the first look is over, but no longer than so: who comes right after a start finds a model."""
+        self._looked.wait(seconds)
+
+    def look(self) -> None:
+        """Has heard of a release: looks now instead of at the next turn."""
+        self._look.set()
+
     def refresh(self) -> None:
-        """Swaps in the newest release, if it is not the one that answers already."""
+        """Swaps in the newest release and what is tried beside it, where these are not the ones that answer already."""
         newest = release.live(self.models)
         self.looked = time.time()
         if newest is None:
             self.problem = "nothing has been released yet"
             return
-        if self.model is None or newest.version != self.model.release.version:
-            began = time.perf_counter()
-            self.model = self._load(newest)
-            seconds = time.perf_counter() - began
-            log.info("version %d (%s) answers now, loaded in %.2f s", newest.version, newest.model, seconds)
-            self._forget_others(newest.version)
+        before = self.serving
+        if before is None or newest.version != before.live.version:
+            model = self._known(newest.version) or self._load(newest, "answers now")
+            # The one before stays for when something breaks: its memory is that of its files, shared and let go.
+            self.serving = Serving(model, before=before.live if before else None)
+            self.release, self.canary = newest, None
+        self._try(canary.running(self.models))
+        self._forget_others()
         self.problem = ""
 
-    def _load(self, newest: Release) -> Model:
-        chosen = candidate.read(self.models, newest.candidate)
-        return Model(newest, *candidate.scorer(self.models, chosen, Path(self._cache.name) / str(newest.version)))
+    def _try(self, wanted: Canary | None) -> None:
+        """Brings what is tried beside the live release up to what the store says."""
+        serving = self.serving
+        if serving is None or wanted == self.canary:
+            return
+        if wanted is None:
+            changed = replace(serving, canary=None, shadow=None, percent=0.0)
+            log.info("version %d answers alone", serving.live.version)
+        else:
+            model = self._known(wanted.version) or self._load(wanted, "is tried")
+            shown = wanted.mode == canary.CANARY
+            seen, unseen = (model, None) if shown else (None, model)
+            changed = replace(serving, canary=seen, shadow=unseen, percent=wanted.percent)
+            log.info("%s", wanted)
+        self.serving, self.canary = changed, wanted
 
-    def _forget_others(self, version: int) -> None:
-        # Requests that began with the old model go on: its files stay readable while they are mapped.
+    def _known(self, version: int) -> Model | None:
+        """What is loaded already: a canary that was promoted, or a release that was taken back to."""
+        loaded = (self.serving.live, self.serving.tried, self.serving.before) if self.serving else ()
+        return next((one for one in loaded if one is not None and one.version == version), None)
+
+    def _load(self, wanted: Release | Canary, what: str) -> Model:
+        began = time.perf_counter()
+        chosen = candidate.read(self.models, wanted.candidate)
+        folder = Path(self._cache.name) / str(wanted.version)
+        model = Model(wanted.version, wanted.model, *candidate.scorer(self.models, chosen, folder))
+        seconds = time.perf_counter() - began
+        log.info("version %d (%s) %s, loaded in %.2f s", wanted.version, wanted.model, what, seconds)
+        return model
+
+    def _forget_others(self) -> None:
+        # Requests that began with an older model go on: its files stay readable while they are mapped.
+        serving = self.serving
+        loaded = (serving.live, serving.tried, serving.before) if serving else ()
+        kept = {str(one.version) for one in loaded if one}
         for folder in Path(self._cache.name).iterdir():
-            if folder.name != str(version):
+            if folder.name not in kept:
                 remove_folder(folder)
 
     def _follow(self) -> None:
-        while not self._stopped.is_set():
+        while not self._over:
+            self._look.clear()
             try:
                 self.refresh()
             except StepError as error:
@@ -128,4 +127,5 @@ class Live:
             except Exception as error:
                 self.problem = f"{type(error).__name__}: {error}"
                 log.exception("the model stays as it is")
-            self._stopped.wait(self.seconds)
+            self._looked.set()
+            self._look.wait(self.seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -40,14 +41,25 @@ def server(application: Any) -> uvicorn.Server:
             log_level="warning",
             access_log=False,
             lifespan="off",
+            server_header=False,
+            date_header=False,
+            backlog=2048,
             timeout_graceful_shutdown=10,
         )
     )
 
 
-def in_foreground(application: Any, bound: socket.socket) -> None:
-    """Serves until the process is told to stop."""
-    server(application).run(sockets=[bound])
+def in_foreground(application: Any, bound: socket.socket, alive: int | None = None) -> None:
+    """Serves until the process is told to stop, or until the other end of the pipe `alive` is closed."""
+    running = server(application)
+
+    def stop() -> None:
+        if alive is not None and not os.read(alive, 1):
+            running.should_exit = True
+
+    if alive is not None:
+        threading.Thread(target=stop, daemon=True).start()
+    running.run(sockets=[bound])
 
 
 @contextmanager

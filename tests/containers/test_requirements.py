@@ -22,7 +22,7 @@ ONLY_TRAIN_REACHES = {"tensorflow-cpu", "keras", "keras-rs", "llvmlite", "numba"
 # A model for comparison on one's own machine.
 IN_NO_IMAGE = {"implicit"}
 # Needed by a library at run time, without an import of ours.
-IMPORTED_BY_OTHERS = {"connectorx", "pyarrow", "rich"}
+IMPORTED_BY_OTHERS = {"connectorx", "pyarrow", "rich", "httptools", "uvloop"}
 DISTRIBUTIONS = {"tensorflow": "tensorflow-cpu"}
 
 

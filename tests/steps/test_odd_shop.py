@@ -15,7 +15,7 @@ from steps.artifacts import candidate, release
 from steps.clients.object_store import Store
 from steps.models import large_least_squares, large_pruning, one_by_one, pruning
 from steps.models.recommender import Floats
-from steps.serving.api import application
+from steps.serving.api import Api, application
 from steps.serving.live import Live
 from steps.serving.server import in_background
 
@@ -130,7 +130,7 @@ def test_odd_customers_and_products_are_recommended_like_others(
     assert not any(OF_ALL in items for user, (items, _, _) in found.items() if user != COLD)
     monkeypatch.setattr(pruning, "LEAST_USERS", 2)  # a request is for one
     settings = candidate.read(live.models, "candidates/odd/als").settings
-    with Live(live.models, 0.05) as server, in_background(application(server)) as url:
+    with Live(live.models, 0.05) as server, in_background(application(Api(server))) as url:
         server.refresh()
         for user, (items, values, known) in found.items():
             answer = requests.post(f"{url}/recommend", json={"user": user, "k": MORE}, timeout=10).json()

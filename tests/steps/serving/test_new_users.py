@@ -19,7 +19,7 @@ from steps.models.features import Column, bags
 from steps.models.ids import IdTable
 from steps.models.interactions import Details, History, Interactions
 from steps.models.recommender import Recommender
-from steps.serving.api import application
+from steps.serving.api import Api, application
 from steps.serving.live import Live
 from steps.serving.server import in_background
 
@@ -73,7 +73,7 @@ def url(
         libraries={}, source_revision="test", seconds=1.0, peak_memory=1, created="2026-01-01T00:00:00Z",
     )  # fmt: skip
     make_release(folder_store, candidate.write(folder_store.models, manifest, tmp_path / "made"))
-    with Live(folder_store.models, 600) as live, in_background(application(live)) as address:
+    with Live(folder_store.models, 600) as live, in_background(application(Api(live))) as address:
         live.refresh()
         yield address
 

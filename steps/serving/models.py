@@ -1,0 +1,183 @@
+"""One release ready to answer, and which of several answers whom."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from steps.models.ids import UNKNOWN, Codes
+from steps.models.recommender import NOBODY, Floats, Recommendations
+from steps.models.scorer import Scorer
+from steps.serving.messages import Reason, Recommendation, Scored
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One list that somebody asked for."""
+
+    k: int
+    user: str | None = None
+    items: tuple[str, ...] | None = None
+    """What was just bought, where no user is named."""
+    exclude: tuple[str, ...] = ()
+
+
+class Bought(Protocol):
+    """What users have bought since the models were trained."""
+
+    def of(self, user: str) -> Sequence[str]: ...
+
+
+class Nothing:
+    """Where nobody tells."""
+
+    def of(self, user: str) -> Sequence[str]:
+        return ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """One release, ready to answer. Never changes: a request keeps the one that it began with."""
+
+    version: int
+    name: str
+    """Of the family."""
+    scorer: Scorer
+    bought: sp.csr_matrix
+
+    def answer(self, wanted: Sequence[Wanted], recent: Bought) -> list[Recommendation]:
+        """A list for each, in order; those of one length are scored together."""
+        found: dict[int, Recommendation] = {}
+        together: dict[int, list[int]] = {}
+        for place, one in enumerate(wanted):
+            new = recent.of(one.user) if one.user is not None else one.items or ()
+            folded = self._folded(one, new) if new else None
+            if folded is not None:
+                found[place] = folded
+            else:
+                together.setdefault(one.k, []).append(place)
+        for k, places in together.items():
+            found |= zip(places, self._users([wanted[place] for place in places], k, recent), strict=True)
+        return [found[place] for place in range(len(wanted))]
+
+    def _users(self, wanted: Sequence[Wanted], k: int, recent: Bought) -> list[Recommendation]:
+        codes = self.scorer.users.codes([one.user or "" for one in wanted])
+        rows = [
+            self._row(code, (*one.exclude, *(recent.of(one.user) if one.user else one.items or ())))
+            for code, one in zip(codes.tolist(), wanted, strict=True)
+        ]
+        return self._named(wanted, self.scorer.recommend(codes, k, self._matrix(rows)))
+
+    def _folded(self, wanted: Wanted, new: Sequence[str]) -> Recommendation | None:
+        """From what was bought before and what is new; None where this model needs a training for that."""
+        before = self.history(self.scorer.users.code(wanted.user)) if wanted.user is not None else ()
+        codes = np.append(self.scorer.items.codes(new), before).astype(np.int32)
+        hidden = self.scorer.items.codes(wanted.exclude)
+        # Those that are excluded may be the best: so many more are found, and left out.
+        found = self.scorer.recommend_for(codes, wanted.k + len(hidden))
+        if not found.known[0]:
+            return None
+        allowed = np.flatnonzero(~np.isin(found.items[0], hidden))[: wanted.k]
+        cut = Recommendations(found.items[:, allowed], found.scores[:, allowed], found.known)
+        return self._named([wanted], cut)[0]
+
+    def history(self, user: int) -> Codes:
+        """What a user had bought when the model was trained."""
+        if user == UNKNOWN:
+            return np.zeros(0, np.int32)
+        return np.asarray(self.bought.indices[self.bought.indptr[user] : self.bought.indptr[user + 1]], np.int32)
+
+    def _row(self, user: int, others: Sequence[str]) -> Codes:
+        """What must not be shown: what the user has, and these."""
+        history = self.history(user)
+        if not others:
+            return history
+        codes = self.scorer.items.codes(others)
+        return np.union1d(history, codes[codes != UNKNOWN]).astype(np.int32)
+
+    def _matrix(self, rows: Sequence[Codes]) -> sp.csr_matrix:
+        indptr = np.zeros(len(rows) + 1, np.int32)
+        np.cumsum([len(row) for row in rows], out=indptr[1:])
+        marks = np.ones(int(indptr[-1]), np.bool_)
+        return sp.csr_matrix((marks, np.concatenate(rows), indptr), (len(rows), len(self.scorer.items)))
+
+    def _named(self, wanted: Sequence[Wanted], found: Recommendations) -> list[Recommendation]:
+        return [
+            Recommendation(self.version, self.name, known, self._items(items, scores), user=one.user)
+            for one, items, scores, known in zip(wanted, found.items, found.scores, found.known.tolist(), strict=True)
+        ]
+
+    def _items(self, items: Codes, scores: Floats) -> list[Scored]:
+        there = items != NOBODY
+        if not there.all():
+            items, scores = items[there], scores[there]
+        return list(map(Scored, self.scorer.items.names(items), scores.tolist()))
+
+    def popular(self, wanted: Wanted) -> Recommendation:
+        """What anybody gets when nothing better can be had."""
+        hidden = self._matrix([self._row(UNKNOWN, (*wanted.exclude, *(wanted.items or ())))])
+        found = self.scorer.recommend(np.array([UNKNOWN], np.int32), wanted.k, hidden)
+        return self._named([wanted], found)[0]
+
+    def similar(self, item: int, k: int) -> list[Scored] | None:
+        """What is most like an item; None where this model cannot tell."""
+        found = self.scorer.similar(item, k)
+        return None if found is None else self._items(found.items[0], found.scores[0])
+
+    def because(self, user: int, item: int, k: int) -> list[Reason] | None:
+        """Which of a user's purchases speak for an item, and the share of each; None where this model cannot tell."""
+        found = self.scorer.because(user, self.history(user), item, k)
+        if found is None:
+            return None
+        return [Reason(self.scorer.items[int(code)], float(share)) for code, share in zip(*found, strict=True)]
+
+    def predict(self, users: Sequence[str], products: Sequence[str]) -> list[float]:
+        scores = self.scorer.score(self.scorer.users.codes(users), self.scorer.items.codes(products))
+        return [float(score) for score in scores]
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The live release, one that is tried beside it, and the one before for when something breaks."""
+
+    live: Model
+    canary: Model | None = None
+    """Its answers are shown to its share of the users."""
+    shadow: Model | None = None
+    """It is asked for its share of the users, and only compared."""
+    percent: float = 0.0
+    """That share."""
+    before: Model | None = None
+
+    @property
+    def tried(self) -> Model | None:
+        return self.canary or self.shadow
+
+    def in_share(self, user: str | None) -> bool:
+        """Whether a user is of those for whom a version is tried: the same on every server, as long as it is tried."""
+        return user is not None and self.tried is not None and place_of(user, self.tried.version) < self.percent
+
+    def of(self, user: str | None) -> Model:
+        """Whose turn it is."""
+        return self.canary if self.canary is not None and self.in_share(user) else self.live
+
+    def others(self, model: Model) -> list[Model]:
+        """Whom to ask instead, best first."""
+        return [one for one in (self.live, self.before) if one is not None and one is not model]
+
+
+def place_of(user: str, version: int) -> float:
+    """A user's place between 0 and 100, another one for every version."""
+    digest = hashlib.blake2b(f"{version}:{user}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return 100 * int.from_bytes(digest, "big") / 2**64
+
+
+def known_users(model: Model, users: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Of each user, whether the model has learned from any purchase."""
+    return model.scorer.known(model.scorer.users.codes(users))
