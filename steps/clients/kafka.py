@@ -13,7 +13,7 @@ from steps.runtime.errors import StepError, TryAgainError, UsageError
 from steps.runtime.kafka_settings import KafkaSettings
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, KafkaException, Producer
+    from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
     from confluent_kafka.admin import AdminClient
 
 ANSWER_SECONDS = 10.0
@@ -152,6 +152,32 @@ def require_topics(settings: KafkaSettings, wanted: Iterable[Topic]) -> None:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was first
                     raise
+
+
+def ends(reader: Consumer, topic: str) -> list[TopicPartition]:
+    """Where each partition of a topic ends now; one that was just made needs a moment to have a leader."""
+    from confluent_kafka import KafkaException
+
+    until = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            return _ends(reader, topic)
+        except KafkaException:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.1)
+
+
+def _ends(reader: Consumer, topic: str) -> list[TopicPartition]:
+    from confluent_kafka import KafkaException, TopicPartition
+
+    told = reader.list_topics(topic, ANSWER_SECONDS).topics[topic]
+    if told.error:
+        raise KafkaException(told.error)
+    places = [TopicPartition(topic, one) for one in told.partitions]
+    for one in places:
+        one.offset = reader.get_watermark_offsets(one, ANSWER_SECONDS)[1]
+    return places
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from steps.serving.stream_messages import Announcement, BadMessageError, encode,
 from steps.serving.streams import PAUSES, WAIT_SECONDS, topics
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Follower:
         # Everybody is to hear it, so each is alone in its group, and commits nothing.
         consumer: Consumer = kafka.consumer(self.settings, f"{self.settings.prefix}-{uuid.uuid4().hex[:12]}")
         try:
-            consumer.assign(self._ends(consumer))
+            consumer.assign(kafka.ends(consumer, self.settings.models))
             # What was announced before those ends is in the store.
             self.look()
             self.problem = ""
@@ -95,16 +95,6 @@ class Follower:
                 self._heard(message.value())
         finally:
             consumer.close()
-
-    def _ends(self, consumer: Consumer) -> list[TopicPartition]:
-        from confluent_kafka import TopicPartition
-
-        topic = self.settings.models
-        there = consumer.list_topics(topic, kafka.ANSWER_SECONDS).topics[topic].partitions
-        ends = {
-            one: consumer.get_watermark_offsets(TopicPartition(topic, one), kafka.ANSWER_SECONDS)[1] for one in there
-        }
-        return [TopicPartition(topic, one, end) for one, end in ends.items()]
 
     def _heard(self, value: bytes | None) -> None:
         """A message is a hint: whatever it says, what counts is what the store says then."""

@@ -25,6 +25,7 @@ MEGABYTES = {
     "serve": 550,
     "slot-server": 550,
     "plan": 700,
+    "client": 750,
     "evaluate": 900,
     "monitor": 900,
     "batch-predict": 950,
@@ -119,6 +120,7 @@ def test_it_holds_the_libraries_of_its_program_and_no_heavier_ones(
         "monitor": {"polars", "pandas"},
         "data-publish": {"polars"},
         "plan": {"polars"},
+        "client": {"polars"},
         "batch-predict": {"polars", "numba"},
     }
     assert set(seen(target)["libraries"]) == heavy.get(target, set())

@@ -58,7 +58,9 @@ def test_after_numpy_was_loaded_it_is_too_late(wide: Path, monkeypatch: pytest.M
     assert environment == {KERNELS: "Haswell"}
 
 
-PROGRAMS = ("data_publish", "train", "evaluate", "batch_predict", "blend", "serve", "slot_server", "model_publish")
+PROGRAMS = (
+    "data_publish", "train", "evaluate", "batch_predict", "blend", "serve", "slot_server", "model_publish", "client",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
