@@ -152,6 +152,18 @@ def require_topics(settings: KafkaSettings, wanted: Iterable[Topic]) -> None:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was first
                     raise
+        _wait_for(client, set(made))
+
+
+def _wait_for(client: AdminClient, made: set[str]) -> None:
+    """Until a broker tells others of what it has made, and somebody is in charge of it."""
+    until = time.monotonic() + ANSWER_SECONDS
+    while made and time.monotonic() < until:
+        found = client.list_topics(timeout=ANSWER_SECONDS).topics
+        made = {
+            name for name in made if name not in found or any(one.leader < 0 for one in found[name].partitions.values())
+        }
+        time.sleep(0.05)
 
 
 def ends(reader: Consumer, topic: str) -> list[TopicPartition]:

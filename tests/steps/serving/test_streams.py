@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import KafkaError
 
 from steps.clients import kafka
 from steps.runtime.kafka_settings import KafkaSettings
@@ -78,8 +79,11 @@ class Reader:
         until = time.monotonic() + seconds
         while not enough() and time.monotonic() < until:
             message = self.consumer.poll(0.1)
-            if message is not None:
-                assert not message.error()
+            if message is None:
+                continue
+            if message.error():  # a topic that was just made
+                assert message.error().code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+            else:
                 self.found.append(message)
         return enough()
 
