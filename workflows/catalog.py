@@ -19,7 +19,9 @@ DESCRIPTIONS = {
 
 APPROVE_WITHIN = 12 * 3600
 """Seconds that a run waits for an answer at most; more than that would reach into the next night's run."""
-LENGTHS = {"approve-within": APPROVE_WITHIN}
+CANARY_FOR = 24 * 3600
+"""Seconds for which a new version is tried at most; the night's run that falls into them is left out."""
+LENGTHS = {"approve-within": APPROVE_WITHIN, "canary-for": CANARY_FOR}
 """Parameters that are a length of time, with the longest."""
 
 

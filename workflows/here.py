@@ -100,7 +100,7 @@ def how_to_answer(run: Run, question: Question) -> str:
     until = datetime.now().astimezone() + timedelta(seconds=question.seconds)
     said = f"{question.node}: nobody can be asked here; unanswered at {until:%Y-%m-%d %H:%M}, "
     said += f"{question.output} is {question.default!r}." if question.output else "it goes on."
-    if any(parameter["name"] == "approve" for parameter in parameters(run.request.manifest)):
+    if question.output and any(parameter["name"] == "approve" for parameter in parameters(run.request.manifest)):
         said += f" To say yes, end this process (kill {os.getpid()}), then:\n  {resume_command(run)} -p approve=auto"
     return said
 

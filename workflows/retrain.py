@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hera.workflows import DAG, Parameter, Task, TaskResult, WorkflowTemplate
 
-from workflows.catalog import APPROVE_WITHIN, DESCRIPTIONS
+from workflows.catalog import APPROVE_WITHIN, CANARY_FOR, DESCRIPTIONS
 from workflows.templates import (
     HOUR,
     LARGE,
@@ -15,6 +15,7 @@ from workflows.templates import (
     SOURCE_SECRETS,
     given,
     passing,
+    pause,
     question,
     report,
     step,
@@ -50,6 +51,10 @@ PARAMETERS = [
     Parameter(name="approve", value="auto", enum=["auto", "manual"], description="manual waits for somebody's yes "
               "before a model goes live"),
     Parameter(name="approve-within", value="12h", description="how long it waits, 12h at most; no answer means no"),
+    Parameter(name="canary", value="0", description="percent of the users that a new model is tried on before it goes "
+              "live for all; 0 tries nothing"),
+    Parameter(name="canary-for", value="4h", description="how long it is tried, 24h at most, before it is judged by "
+              "what those users did"),
 ]  # fmt: skip
 
 
@@ -63,7 +68,7 @@ def retrain() -> WorkflowTemplate:
         description=DESCRIPTIONS[NAME],
         parameters=PARAMETERS,
         on_exit=REPORT,
-        deadline=6 * HOUR + APPROVE_WITHIN,
+        deadline=6 * HOUR + APPROVE_WITHIN + CANARY_FOR,
     ) as template:
         source_flags = ["source", "columns", "event-weights", "query", "split", "max-rejects", "seed"]
         plan_flags = [
@@ -78,6 +83,7 @@ def retrain() -> WorkflowTemplate:
             "again",
             "distributed",
             "workers",
+            "canary",
         ]
         blend_flags = ["models", "metric", "seed"]
         gate_flags = ["metric", "tolerance", "min-metric", "max-users", "seed"]
@@ -110,12 +116,13 @@ def retrain() -> WorkflowTemplate:
         model_publish = step(
             "model_publish",
             size=MEDIUM,
-            flags=["deadline"],
-            outputs=["version", "slot", "candidate"],
+            flags=["deadline", "canary"],
+            outputs=["version", "slot", "candidate", "became"],
             mutex=PUBLISHING,
         )
         approval = question("approval", "approved", about=["report", "reason"], within="approve-within")
         passed = passing("approved")
+        tried = trial()
         report(NAME)
 
         with DAG(name="pipeline"):
@@ -182,15 +189,73 @@ def retrain() -> WorkflowTemplate:
                 depends="approval.Succeeded",
                 when=f"'{asked.get_parameter('approved')}' == 'yes'",
             )
-            Task(
+            released = Task(
                 name="model-publish",
                 template=model_publish,
-                arguments=given("deadline"),
+                arguments=given("deadline", "canary"),
                 depends=f"evaluate.Succeeded && ({asked.name}.Skipped || {yes.name}.Succeeded)",
                 when=promoted,
+            )
+            # The first release of all goes live at once whatever share was wished for, so what became of it is asked.
+            Task(
+                name="canary",
+                template=tried,
+                arguments={"version": released.get_parameter("version")},
+                depends="model-publish.Succeeded",
+                when=f"'{released.get_parameter('became')}' == 'canary'",
             )
             with Task.set_next_defaults(on=TaskResult.succeeded):
                 published >> planned
                 planned >> trained
                 planned >> trained_together
     return template
+
+
+def trial() -> DAG:
+    """The template in which a version is tried for a while and judged, and then goes live or is taken back.
+
+    Where that cannot be judged, or not be made live, it is taken back too: nobody would look after it any more.
+    """
+    wait = pause("canary-wait", "canary-for")
+    judge = step("monitor", name="canary-verdict", size=MEDIUM, fixed=["--canary"], outputs=["canary", "reason"])
+    made = ["version", "slot", "candidate", "became"]
+    promote = step(
+        "model_publish", name="canary-promote", size=MEDIUM, fixed=["--promote"],
+        flags=["version", "reason", "deadline"], outputs=made, mutex=PUBLISHING,
+    )  # fmt: skip
+    abort = step(
+        "model_publish", name="canary-abort", size=MEDIUM, fixed=["--abort"], flags=["version", "reason"],
+        outputs=made, mutex=PUBLISHING,
+    )  # fmt: skip
+    settled = passing("canary-settled")
+    # What has failed must not keep the last of these tasks from starting.
+    with DAG(name="canary", inputs=[Parameter(name="version")], fail_fast=False) as found:
+        version = {"version": "{{inputs.parameters.version}}"}
+        waited = Task(name="canary-wait", template=wait)
+        judged = Task(name="canary-verdict", template=judge)
+        decided, reason = judged.get_parameter("canary"), {"reason": judged.get_parameter("reason")}
+        promoted = Task(
+            name="canary-promote",
+            template=promote,
+            arguments={**version, **reason, **given("deadline")},
+            when=f"'{decided}' == 'promote'",
+        )
+        aborted = Task(
+            name="canary-abort",
+            template=abort,
+            arguments={**version, **reason},
+            when=f"'{decided}' == 'abort'",
+        )
+        Task(
+            name="canary-lost",
+            template=abort,
+            arguments={**version, "reason": "it could not be judged, or not be made live"},
+            depends=" || ".join(f"{one.name}.{how}" for one in (judged, promoted) for how in ("Failed", "Errored")),
+        )
+        # Without it, all would have ended well where the canary was taken back because it could not be made live.
+        Task(name="canary-settled", template=settled, depends="canary-promote.Succeeded || canary-promote.Skipped")
+        with Task.set_next_defaults(on=TaskResult.succeeded):
+            waited >> judged
+            judged >> promoted
+            judged >> aborted
+    return found

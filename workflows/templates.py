@@ -274,6 +274,11 @@ def question(name: str, answer: str, *, about: Sequence[str], within: str) -> Su
     )
 
 
+def pause(name: str, length: str) -> Suspend:
+    """Waits as long as a workflow's parameter says, or until somebody resumes it."""
+    return Suspend(name=name, duration=f"{{{{workflow.parameters.{length}}}}}")
+
+
 def passing(name: str) -> Suspend:
     """A node that takes no pod and no time: only whether it ran says something."""
     return Suspend(name=name, duration="0")

@@ -48,11 +48,14 @@ def test_a_promoted_candidate_is_published(runner):
     assert ran.phases() == {
         "data-publish": "Succeeded", "plan": "Succeeded", "train": "Succeeded", "train(0:popularity)": "Succeeded",
         "train(1:als)": "Succeeded", "train-together": "Skipped", "blend": "Succeeded", "evaluate": "Succeeded",
-        "approval": "Skipped", "approved": "Omitted", "model-publish": "Succeeded", "onExit": "Succeeded",
+        "approval": "Skipped", "approved": "Omitted", "model-publish": "Succeeded", "canary": "Skipped",
+        "onExit": "Succeeded",
     }  # fmt: skip
     assert ran.phase == "Succeeded"
     assert ran.node("evaluate").outputs["sample"] == "[]"
     assert not ran.node("train-together").shown
+    assert not ran.node("canary").shown
+    assert arguments(ran, "model-publish") == ["--deadline=300", "--canary=0"]
     assert "--snapshot=snapshot" in arguments(ran, "train(1:als)")
     assert "--model=als" in arguments(ran, "train(1:als)")
     assert "--models=" in arguments(ran, "blend")
@@ -124,8 +127,8 @@ def test_an_answer_that_an_old_argo_leaves_unresolved_is_a_no():
     assert when(tasks["approved"]["when"]) is False
 
 
-def test_the_run_may_take_as_long_as_its_steps_and_the_approval():
-    assert build("retrain")["spec"]["activeDeadlineSeconds"] == 18 * 3600
+def test_the_run_may_take_as_long_as_its_steps_the_approval_and_the_canary():
+    assert build("retrain")["spec"]["activeDeadlineSeconds"] == (6 + 12 + 24) * 3600
     assert build("rollback")["spec"]["activeDeadlineSeconds"] == 6 * 3600
 
 
@@ -220,6 +223,116 @@ def test_this_machine_makes_no_object_of_a_cluster(runner):
         "train-together makes an object of a cluster's, which runs elsewhere",
     )
     assert ran.phases()["blend"] == "Omitted"
+
+
+ON_TRIAL = {"canary": "10", "canary-for": "100ms"}
+
+
+def tried(decision, became="canary"):
+    """What the steps leave where version 7 is tried and judged so."""
+    return PROMOTED | {
+        "model-publish": {"version": "7", "became": became},
+        "canary-verdict": {"canary": decision, "reason": "it was seen"},
+    }
+
+
+def canary(ran):
+    """How the nodes of the trial ended, by their names."""
+    return {
+        name.removeprefix("canary.canary-"): phase
+        for name, phase in ran.phases().items()
+        if name.startswith("canary.canary-")
+    }
+
+
+def test_a_canary_that_did_well_goes_live(runner):
+    ran = runner(stubbed("retrain", tried("promote")), ON_TRIAL)
+    assert canary(ran) == {
+        "wait": "Succeeded", "verdict": "Succeeded", "promote": "Succeeded", "abort": "Skipped", "lost": "Omitted",
+        "settled": "Succeeded",
+    }  # fmt: skip
+    assert (ran.phase, ran.phases()["canary"]) == ("Succeeded", "Succeeded")
+    assert arguments(ran, "model-publish") == ["--deadline=300", "--canary=10"]
+    assert arguments(ran, "canary.canary-verdict") == ["--canary"]
+    assert arguments(ran, "canary.canary-promote") == [
+        "--promote", "--version=7", "--reason=it was seen", "--deadline=300",
+    ]  # fmt: skip
+    assert "--canary=10" in arguments(ran, "plan")
+
+
+def test_a_canary_that_did_badly_is_taken_back_and_the_run_succeeds(runner):
+    ran = runner(stubbed("retrain", tried("abort")), ON_TRIAL)
+    assert canary(ran) == {
+        "wait": "Succeeded", "verdict": "Succeeded", "promote": "Skipped", "abort": "Succeeded", "lost": "Omitted",
+        "settled": "Succeeded",
+    }  # fmt: skip
+    assert ran.phase == "Succeeded"
+    assert arguments(ran, "canary.canary-abort") == ["--abort", "--version=7", "--reason=it was seen"]
+
+
+def test_a_canary_that_somebody_ended_meanwhile_is_left_as_it_is(runner):
+    ran = runner(stubbed("retrain", tried("none")), ON_TRIAL)
+    assert canary(ran) == {
+        "wait": "Succeeded", "verdict": "Succeeded", "promote": "Skipped", "abort": "Skipped", "lost": "Omitted",
+        "settled": "Succeeded",
+    }  # fmt: skip
+    assert ran.phase == "Succeeded"
+
+
+@pytest.mark.parametrize(
+    ("failing", "phases"),
+    [
+        ("canary-verdict", {"verdict": "Failed", "promote": "Omitted", "abort": "Omitted", "lost": "Succeeded"}),
+        ("canary-promote", {"verdict": "Succeeded", "promote": "Failed", "abort": "Skipped", "lost": "Succeeded"}),
+    ],
+)
+def test_a_canary_that_nobody_can_judge_or_promote_is_taken_back_and_the_run_fails(runner, failing, phases):
+    ran = runner(stubbed("retrain", tried("promote"), failing=[failing]), ON_TRIAL)
+    assert canary(ran) == {"wait": "Succeeded", "settled": "Omitted"} | phases
+    assert (ran.phase, ran.phases()["canary"]) == ("Failed", "Failed")
+    lost = arguments(ran, "canary.canary-lost")
+    assert lost == ["--abort", "--version=7", "--reason=it could not be judged, or not be made live"]
+    assert failing in arguments(ran, "onExit")[2]
+
+
+def test_a_failure_does_not_keep_argo_from_taking_the_canary_back():
+    """Its fail-fast, which is the default, ends a DAG before a task begins that waits for two others."""
+    [trial] = [one for one in build("retrain")["spec"]["templates"] if one["name"] == "canary"]
+    assert trial["dag"]["failFast"] is False
+
+
+def test_a_canary_that_cannot_be_taken_back_fails_the_run(runner):
+    ran = runner(stubbed("retrain", tried("abort"), failing=["canary-abort"]), ON_TRIAL)
+    assert (ran.phase, canary(ran)["abort"]) == ("Failed", "Failed")
+
+
+def test_a_canary_that_cannot_be_started_is_not_waited_for(runner):
+    ran = runner(stubbed("retrain", tried("promote"), failing=["model-publish"]), ON_TRIAL)
+    assert (ran.phase, ran.phases()["canary"], canary(ran)) == ("Failed", "Omitted", {})
+
+
+def test_a_model_that_went_live_at_once_is_not_judged_after(runner):
+    """As the first of all does: there is nothing to try it against."""
+    ran = runner(stubbed("retrain", tried("abort", became="live")), ON_TRIAL)
+    assert (ran.phase, ran.phases()["canary"], canary(ran)) == ("Succeeded", "Skipped", {})
+
+
+@pytest.mark.parametrize("answer", ["yes", "no"])
+def test_an_approval_comes_before_the_canary(runner, answer):
+    asked = []
+
+    def ask(question):
+        asked.append(question.output)
+        return answer if question.output else None
+
+    ran = runner(stubbed("retrain", tried("promote")), ON_TRIAL | {"approve": "manual"}, ask=ask)
+    assert asked == (["approved", ""] if answer == "yes" else ["approved"])
+    assert ran.phases()["canary"] == ("Succeeded" if answer == "yes" else "Omitted")
+
+
+def test_somebody_who_presses_enter_need_not_wait(runner):
+    ran = runner(stubbed("retrain", tried("promote")), ON_TRIAL | {"canary-for": "24h"}, ask=lambda question: "")
+    assert canary(ran)["promote"] == "Succeeded"
 
 
 def test_batch_prediction_works_on_every_shard_of_the_planned_version(runner):

@@ -30,9 +30,10 @@ def test_a_program_reads_the_arguments_of_its_template(template):
     given = template["container"]["args"]
     flags = parser.parse_args([filled(word, "1") for word in given])
     for word in given:
-        flag, _, value = word.partition("=")
+        flag, equals, value = word.partition("=")
         read = getattr(flags, flag.removeprefix("--").replace("-", "_"))
-        assert str(read) == filled(value, "1"), f"{flag} did not arrive"
+        # A flag without a value means yes, or has a value for that case.
+        assert str(read) == filled(value, "1") if equals else read, f"{flag} did not arrive"
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -133,6 +133,13 @@ def test_a_time_to_approve_that_argo_does_not_read_or_would_not_outlive_is_refus
         check_parameters(build("retrain"), {"approve-within": value})
 
 
+def test_a_canary_may_be_tried_for_a_day():
+    check_parameters(build("retrain"), {"canary-for": "24h"})
+    for value in ("25h", "0", "1d"):
+        with pytest.raises(UnknownNameError, match=r"parameter canary-for is .* at most 24h"):
+            check_parameters(build("retrain"), {"canary-for": value})
+
+
 @pytest.mark.parametrize("name", DESCRIPTIONS)
 def test_what_is_over_goes_after_a_while_and_a_failure_stays_longer(name):
     spec = build(name)["spec"]
@@ -148,7 +155,8 @@ def test_publishing_is_under_one_mutex_in_every_workflow_that_publishes():
         for template in build(name)["spec"]["templates"]
         if template.get("container", {}).get("command", [""])[-1] == "steps.model_publish"
     ]
-    assert len(publishers) == 2
+    names = {template["name"] for template in publishers}
+    assert names == {"model-publish", "canary-promote", "canary-abort"}
     assert {template["synchronization"]["mutexes"][0]["name"] for template in publishers} == {
         "recommender-model-publish"
     }

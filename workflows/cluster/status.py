@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from workflows.cluster.contract import Waiting
-from workflows.runner.tree import Node, Phase, Tree
+from workflows.runner.tree import SELDOM, Node, Phase, Tree
 
 LEAVES = ("Pod", "Retry", "Skipped", "Suspend", "HTTP", "Plugin")
 
@@ -59,8 +59,8 @@ def read(workflow: Mapping[str, Any]) -> Tree:
 
 
 def seldom(workflow: Mapping[str, Any]) -> set[str]:
-    """The templates that wait for somebody or make an object, from a Workflow's own copy of its WorkflowTemplate."""
-    return {template["name"] for template in templates(workflow) if {"suspend", "resource"} & set(template)}
+    """The templates of a Workflow's own copy of its WorkflowTemplate that mostly do not run."""
+    return {template["name"] for template in templates(workflow) if SELDOM & set(template)}
 
 
 def templates(workflow: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from types import FrameType
 from workflows.runner.record import Run
 from workflows.runner.session import Ask, Engine, Outcome, Session
 from workflows.runner.support import check
-from workflows.runner.tree import Tree
+from workflows.runner.tree import SELDOM, Tree
 from workflows.runner.walk import Walk, global_scope
 
 
@@ -37,7 +37,7 @@ def start(run: Run, engine: Engine, tree: Tree, ask: Ask, *, limit: int = 0) -> 
     )
     session = Session(run, tree, engine, ask, scope, most)
     templates = request.manifest["spec"]["templates"]
-    tree.seldom = frozenset(t["name"] for t in templates if {"suspend", "resource"} & set(t))
+    tree.seldom = frozenset(t["name"] for t in templates if SELDOM & set(t))
     with stopping(session):
         outcome = walk_in_thread(Walk(request.manifest, session))
     return Finished(outcome, session.interrupted, tree)

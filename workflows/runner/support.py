@@ -79,8 +79,9 @@ def _patches_argo(spec: Fields) -> bool:
 def _template(template: Fields) -> None:
     where = f"template {template.get('name')!r}"
     kinds = [kind for kind in KINDS if kind in template]
-    # The patch of a pod that makes an object says nothing to this runner, which makes none.
-    _only(template, TEMPLATE | TEMPLATE_ELSEWHERE | ({"podSpecPatch"} if kinds == ["resource"] else set()), where)
+    # The patch of a pod that makes an object says nothing to this runner, which makes none; nor does it fail fast.
+    known = {"podSpecPatch"} if kinds == ["resource"] else {"failFast"} if template.get("failFast") is False else set()
+    _only(template, TEMPLATE | TEMPLATE_ELSEWHERE | known, where)
     if len(kinds) != 1:
         raise UnsupportedError(
             f"{where} has {' and '.join(kinds) or 'nothing to do'}; it needs one of {', '.join(KINDS)}"

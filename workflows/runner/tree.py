@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+SELDOM = {"suspend", "resource", "dag"}
+"""The kinds of template that mostly do not run: to wait for somebody, to make an object, to walk a DAG below."""
+
 
 class Phase(StrEnum):
     """Argo's own words for the state of a node."""
@@ -58,7 +61,7 @@ class Node:
 
     @property
     def shown(self) -> bool:
-        """A question that nobody was asked is not worth a line, nor is an object that no cluster was to make."""
+        """A question that nobody was asked is not worth a line, nor is a canary that nobody wished for."""
         return not (self.seldom and self.phase in (Phase.SKIPPED, Phase.OMITTED))
 
     def walk(self) -> Iterator[Node]:
@@ -73,7 +76,7 @@ class Tree:
     def __init__(self, name: str, changed: Callable[[Node], None] | None = None) -> None:
         self.roots = [Node(path="", name=name, template="")]
         self.seldom: frozenset[str] = frozenset()
-        """The templates whose nodes wait for somebody's answer, or make an object of a cluster's."""
+        """The templates whose nodes mostly do not run."""
         self._changed = changed
         self._guard = threading.RLock()
 
