@@ -15,6 +15,7 @@ from steps.clients.object_store import Bucket, open_store
 from steps.clients.tf_serving import parse_slots
 from steps.runtime.errors import CheckFailedError, UsageError
 from steps.runtime.flags import number, whole_number
+from steps.runtime.kafka_settings import KafkaSettings
 from steps.runtime.program import Parser, Step, main
 from steps.serving.filling import Addresses, Deadline, filled, see_it_answer, server_of
 
@@ -82,12 +83,21 @@ def run(step: Step) -> None:
         order = replace(ordered(models, flags, settings.run), percent=percent, mode=mode)
         made = orders.made_before(models, order) or publish(models, order, addresses, deadline, settings.saved_model)
         became = LIVE if isinstance(made, Release) else CANARY
+    tell_servers(settings.kafka, made.version, became)
     tidy(models, made, tuple(addresses) or slots.NAMES)
     log.info("version %d %s: %s from %s, in slot %s", made.version, SAID[became], made.model, made.candidate, made.slot)
     step.output("version", str(made.version))
     step.output("slot", made.slot)
     step.output("candidate", made.candidate)
     step.output("became", became)
+
+
+def tell_servers(kafka: KafkaSettings, version: int, became: str) -> None:
+    """So that they look into the store now; without Kafka they do at their next turn."""
+    if kafka:
+        from steps.serving.announcements import announce
+
+        announce(kafka, "release" if became == LIVE else "canary", version)
 
 
 def trial(flags: argparse.Namespace) -> tuple[float, str]:

@@ -49,7 +49,7 @@ class Api:
         self.statistics = statistics or Statistics(LABELS)
         self.answers = Answers(self.statistics, recent or Nothing())
         self.inbox = inbox
-        self.more_state = more_state or {}
+        self.more_state = {} if more_state is None else more_state
         """What else `/state` tells, by name."""
         self.together: Together[Wanted, Recommendation] = Together(self._answer, DEADLINE, TOGETHER)
 
