@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -76,7 +77,22 @@ class Factors(Scorer):
     def pairs(self, users: Codes, items: Codes) -> Floats:
         return np.asarray(np.einsum("ij,ij->i", self.user_factors[users], self.item_factors[items]), np.float32)
 
+    def warm_up(self) -> None:
+        if not pays_for_one(len(self.items), 1) or find_spec("numba") is None:
+            return
+        # What is compiled or loaded at the first use is used here before anybody waits for it.
+        for users in (1, 2):
+            best_of_many(self._search, np.asarray(self.user_factors[:users]), 1, None, workers=1)
+        self.__dict__["_is_warm"] = True
+
+    @cached_property
+    def _is_warm(self) -> bool:
+        """Whether the compiled loops are there."""
+        return False
+
     def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        if self._is_warm and len(users) < LEAST_USERS and pays_for_one(len(self.items), k):
+            return self._recommend(users, k, hidden, partial(best_of_many, self._search, workers=1))
         if pays(len(users), len(self.items), k):
             return self._recommend(users, k, hidden, self._longest_first.best)
         if len(users) < LEAST_USERS and pays_for_one(len(self.items), k):
@@ -165,9 +181,11 @@ class Factors(Scorer):
 
     def write(self, folder: Path) -> Mapping[str, Any]:
         arrays = {"user_factors": self.user_factors, "item_factors": self.item_factors}
-        save_arrays(folder, {name: array.astype(np.float32, copy=False) for name, array in arrays.items()})
+        floats = {name: array.astype(np.float32, copy=False) for name, array in arrays.items()}
+        save_arrays(folder, floats)
         if pays_for_one(len(self.items), 1):
-            ordered = self._longest_first
+            vectors = floats["item_factors"]
+            ordered = self._longest_first if vectors is self.item_factors else LongestFirst.of(vectors)
             save_arrays(folder, {f"{LONGEST_FIRST}.{part}": getattr(ordered, part) for part in PARTS})
         return {"fold_in": asdict(self.fold_in)} if self.fold_in else {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 Codes = npt.NDArray[np.int32]
 UNKNOWN = -1
+STEP = 64
+"""Ids of a stretch that is searched one by one."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,17 @@ class IdTable(Sequence[str]):
         return raw
 
     def code(self, one: str) -> int:
-        """The code of an id, or UNKNOWN: a binary search, so that a mapped table needs no index in memory."""
+        """The code of an id, or UNKNOWN: a binary search, so that a mapped table needs next to no memory."""
         wanted, raw = one.encode("utf-8", "surrogatepass"), self._raw
-        place = bisect_left(range(len(self)), wanted, key=raw)
-        return place if place < len(self) and raw(place) == wanted else UNKNOWN
+        end = STEP * bisect_right(self._every_so_often, wanted)
+        first, end = max(end - STEP, 0), min(end, len(self))
+        place = bisect_left(range(first, end), wanted, key=raw) + first
+        return place if place < end and raw(place) == wanted else UNKNOWN
+
+    @cached_property
+    def _every_so_often(self) -> list[bytes]:
+        """The first id of each stretch: it is found a few times faster among these than in the table."""
+        return [self._raw(code) for code in range(0, len(self), STEP)]
 
     def codes(self, ids: Sequence[str]) -> Codes:
         """The codes of some ids, UNKNOWN where there is none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
@@ -20,6 +20,8 @@ from steps.models.signature import LOWEST
 
 USERS_AT_ONCE, ITEMS_AT_ONCE = 2048, 1024
 """Of one worker; the items by 32, as the matrix unit takes them."""
+FEW_USERS, MORE_ITEMS = 64, 4 * ITEMS_AT_ONCE
+"""For so few users, so many items are looked at at once after the first: to begin a tile costs more than they do."""
 COMPILING_PAYS = 50_000_000_000
 """Products that all scores would take."""
 
@@ -61,8 +63,11 @@ def best_of_many(
         own = starts[rows.start : rows.stop + 1]
         return _tiles(search, users[rows], (own, marked), (found[0][rows], found[1][rows]))
 
+    parts = stretches(len(users), USERS_AT_ONCE)
+    if workers == 1:  # to make a thread takes longer than to answer a request
+        return Found(*found, sum(map(part, parts)))
     with ThreadPoolExecutor(workers) as pool:
-        return Found(*found, sum(pool.map(part, stretches(len(users), USERS_AT_ONCE))))
+        return Found(*found, sum(pool.map(part, parts)))
 
 
 def _tiles(search: InFloats | InHalves, users: Floats, hidden: Hidden, best: Best) -> int:
@@ -70,13 +75,28 @@ def _tiles(search: InFloats | InHalves, users: Floats, hidden: Hidden, best: Bes
     items, look = search.items, search.among(users)
     calculated, rows, lengths = 0, np.arange(len(users)), lengths_of(users)
     reach = lengths * (1 + 2 * users.shape[1] * np.finfo(np.float32).eps)
-    for tile in stretches(len(items.codes), ITEMS_AT_ONCE):
+    for tile in _tiles_of(len(items.codes), len(users)):
         rows = rows[best[1][rows, -1] <= reach[rows] * items.lengths[tile.start]]
         if not len(rows):
             break
         look(tile, rows, hidden, best)
         calculated += len(rows) * len(items.codes[tile])
     return calculated
+
+
+def _tiles_of(items: int, users: int) -> Iterator[slice]:
+    if users > FEW_USERS:
+        yield from stretches(items, ITEMS_AT_ONCE)
+        return
+    yield slice(0, min(ITEMS_AT_ONCE, items))  # the longest vectors, whose rounding all others would have to bear
+    for tile in stretches(items, MORE_ITEMS):
+        if tile.stop > ITEMS_AT_ONCE:
+            yield slice(max(tile.start, ITEMS_AT_ONCE), tile.stop)
+
+
+def _most_items(users: int) -> int:
+    """In a tile."""
+    return MORE_ITEMS if users <= FEW_USERS else ITEMS_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -89,7 +109,7 @@ class InFloats:
         """Looks for the best of these users among the items of a tile."""
         from steps.models.compiled.ranking import take_best
 
-        items, room = self.items, np.empty(len(users) * ITEMS_AT_ONCE + LINE, np.float32)
+        items, room = self.items, np.empty(len(users) * _most_items(len(users)) + LINE, np.float32)
         rounding = 2 * users.shape[1] * np.finfo(np.float32).eps * lengths_of(users)
 
         def look(tile: slice, rows: Rows, hidden: Hidden, best: Best) -> None:
@@ -126,7 +146,7 @@ class InHalves:
         from steps.models.compiled.ranking import take_best_in_halves
 
         items, halves, lengths = self.items, Halves.of(users), lengths_of(users)
-        asked, strip = zeros(halves.values.shape, np.uint16), zeros((SIDE, ITEMS_AT_ONCE + TILE))
+        asked, strip = zeros(halves.values.shape, np.uint16), zeros((SIDE, _most_items(len(users)) + TILE))
         rounding = 2 * users.shape[1] * np.finfo(np.float32).eps * lengths
 
         def look(tile: slice, rows: Rows, hidden: Hidden, best: Best) -> None:

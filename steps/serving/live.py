@@ -31,6 +31,8 @@ class Live:
         """What is tried beside it."""
         self.problem = "nothing has been looked up yet"
         self.looked = 0.0
+        self._warm: set[int] = set()
+        """Versions that are warmed up, or could not be."""
         self._look = threading.Event()
         self._looked = threading.Event()
         self._over = False
@@ -76,6 +78,8 @@ class Live:
         self._try(canary.running(self.models))
         self._forget_others()
         self.problem = ""
+        self._looked.set()
+        self._warm_up()
 
     def _try(self, wanted: Canary | None) -> None:
         """Brings what is tried beside the live release up to what the store says."""
@@ -92,6 +96,15 @@ class Live:
             changed = replace(serving, canary=seen, shadow=unseen, percent=wanted.percent)
             log.info("%s", wanted)
         self.serving, self.canary = changed, wanted
+
+    def _warm_up(self) -> None:
+        """Only now, for this may take seconds, and all that is loaded answers already."""
+        for model in (self.serving.live, self.serving.tried) if self.serving else ():
+            if model is not None and model.version not in self._warm:
+                self._warm.add(model.version)
+                began = time.perf_counter()
+                model.scorer.warm_up()
+                log.info("version %d is warmed up, in %.2f s", model.version, time.perf_counter() - began)
 
     def _known(self, version: int) -> Model | None:
         """What is loaded already: a canary that was promoted, or a release that was taken back to."""

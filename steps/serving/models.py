@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from steps.models.ids import UNKNOWN, Codes
 from steps.models.recommender import NOBODY, Floats, Recommendations
 from steps.models.scorer import Scorer
 from steps.serving.messages import Reason, Recommendation, Scored
+
+MOST_NAMES = 100_000
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,12 @@ class Model:
         there = items != NOBODY
         if not there.all():
             items, scores = items[there], scores[there]
-        return list(map(Scored, self.scorer.items.names(items), scores.tolist()))
+        return list(map(Scored, map(self._name, items.tolist()), scores.tolist()))
+
+    @cached_property
+    def _name(self) -> Callable[[int], str]:
+        """The id of an item. Few items are recommended to many, so that these need not be read again each time."""
+        return lru_cache(MOST_NAMES)(self.scorer.items.__getitem__)
 
     def popular(self, wanted: Wanted) -> Recommendation:
         """What anybody gets when nothing better can be had."""
