@@ -77,13 +77,14 @@ class Factors(Scorer):
     def pairs(self, users: Codes, items: Codes) -> Floats:
         return np.asarray(np.einsum("ij,ij->i", self.user_factors[users], self.item_factors[items]), np.float32)
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> bool:
         if not pays_for_one(len(self.items), 1) or find_spec("numba") is None:
-            return
+            return False
         # What is compiled or loaded at the first use is used here before anybody waits for it.
         for users in (1, 2):
             best_of_many(self._search, np.asarray(self.user_factors[:users]), 1, None, workers=1)
         self.__dict__["_is_warm"] = True
+        return True
 
     @cached_property
     def _is_warm(self) -> bool:

@@ -218,11 +218,12 @@ class Scorer(ABC):
         """The same where these are some `of` so many users in all, and a kind has a faster way for that."""
         return self.recommend(users, k, hidden)
 
-    def warm_up(self) -> None:
+    def warm_up(self) -> bool:
         """Prepares what makes single requests faster, where a kind has that. Answers are the same before and after.
 
-        It may take seconds; requests may be answered meanwhile.
+        It may take seconds; requests may be answered meanwhile. Tells whether there was anything to prepare.
         """
+        return False
 
     def recommend_for(self, items: Codes, k: int) -> Recommendations:
         """The k best items for somebody who just bought these, without them: one row, and no training.

@@ -103,8 +103,8 @@ class Live:
             if model is not None and model.version not in self._warm:
                 self._warm.add(model.version)
                 began = time.perf_counter()
-                model.scorer.warm_up()
-                log.info("version %d is warmed up, in %.2f s", model.version, time.perf_counter() - began)
+                if model.scorer.warm_up():
+                    log.info("version %d is warmed up, in %.2f s", model.version, time.perf_counter() - began)
 
     def _known(self, version: int) -> Model | None:
         """What is loaded already: a canary that was promoted, or a release that was taken back to."""

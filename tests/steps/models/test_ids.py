@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from steps.models.ids import UNKNOWN, IdTable
+from steps.models.ids import STEP, UNKNOWN, IdTable
 
 AWKWARD = sorted(["", " ", "a", "a b", "a\nb", 'a"b', "a/b", "ab", "é", "日本", "\U0001f600"], key=str.encode)
 
@@ -28,6 +28,14 @@ def test_several_are_looked_up_in_their_order() -> None:
 
 def test_an_empty_table_knows_nobody() -> None:
     assert IdTable.of([]).code("a") == UNKNOWN
+
+
+@pytest.mark.parametrize("count", [1, STEP - 1, STEP, STEP + 1, 3 * STEP, 3 * STEP + 1])
+def test_each_of_many_is_found_and_nothing_between_them(count: int) -> None:
+    table = IdTable.of([f"{number:04d}" for number in range(count)])
+    assert [table.code(f"{number:04d}") for number in range(count)] == list(range(count))
+    between = ["", "000", *(f"{number:04d}x" for number in range(count)), "9999"]
+    assert {table.code(one) for one in between} == {UNKNOWN}
 
 
 @pytest.mark.parametrize("ids", [["b", "a"], ["a", "a"]])

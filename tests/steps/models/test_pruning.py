@@ -330,6 +330,50 @@ def test_a_saved_model_answers_single_requests_from_files_alone(
     assert not scorer.recommend_for(np.array([UNKNOWN], np.int32), 3).known[0]
 
 
+def test_a_model_that_is_warm_answers_as_before(users: Floats, items: Floats, hidden: sp.csr_matrix) -> None:
+    tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
+    shared = Shared(*tables, np.arange(USERS) % 9 != 0, np.random.default_rng(5).random(ITEMS).astype(np.float32))
+    cold, warm = Factors(shared, users, items), Factors(shared, users, items)
+    assert warm.warm_up()
+    for asked in ([5], [9], [UNKNOWN], [1, 9, 6, UNKNOWN], list(range(60))):
+        codes = np.array(asked, np.int32)
+        rows = rows_of(hidden, codes)
+        before, after = cold.recommend(codes, 12, rows), warm.recommend(codes, 12, rows)
+        assert after.items.tolist() == before.items.tolist()
+        assert after.scores == pytest.approx(before.scores, rel=1e-5)
+        assert after.known.tolist() == before.known.tolist()
+
+
+def test_a_small_catalogue_needs_no_warming_up() -> None:
+    tables = [IdTable.of([f"{number:03d}" for number in range(count)]) for count in (5, 100)]
+    shared = Shared(*tables, np.ones(5, bool), np.ones(100, np.float32))
+    scorer = Factors(shared, np.ones((5, 3), np.float32), np.ones((100, 3), np.float32))
+    assert not scorer.warm_up()
+
+
+@pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 4096, 4097, 9000])
+@pytest.mark.parametrize("asking", [1, 64, 65])
+def test_tiles_follow_each_other_and_are_all_items(count: int, asking: int) -> None:
+    tiles = list(large_pruning._tiles_of(count, asking))
+    assert [place for tile in tiles for place in range(tile.start, tile.stop)] == list(range(count))
+    assert all(tile.start % 32 == 0 and tile.start < tile.stop for tile in tiles)
+    assert max(tile.stop - tile.start for tile in tiles) <= large_pruning._most_items(asking)
+
+
+def test_what_is_saved_is_in_single_precision_whatever_was_given(
+    users: Floats, items: Floats, hidden: sp.csr_matrix, tmp_path: Path
+) -> None:
+    tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
+    shared = Shared(*tables, np.ones(USERS, bool), np.ones(ITEMS, np.float32))
+    double = Factors(shared, users.astype(np.float64), items.astype(np.float64))  # type: ignore[arg-type]
+    double.save(tmp_path / "factors", hidden)
+    scorer, _ = Factors.load(tmp_path / "factors")
+    assert scorer.mapped is not None
+    assert {array.dtype for array in (scorer.user_factors, scorer.item_factors, scorer.mapped.vectors)} == {
+        np.dtype(np.float32)
+    }
+
+
 def test_a_model_without_the_sorted_vectors_answers_too(users: Floats, items: Floats, tmp_path: Path) -> None:
     tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
     made = Factors(Shared(*tables, np.ones(USERS, bool), np.ones(ITEMS, np.float32)), users, items)
