@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from steps.artifacts import candidate, release, slots
+from steps.artifacts import canary, candidate, feedback, release, slots
+from steps.artifacts.feedback import Event
 from steps.clients.object_store import Store, open_store
 from steps.runtime.settings import Settings
 
@@ -89,6 +91,55 @@ def test_a_release_is_taken_back_and_everybody_is_predicted_for(tmp_path: Path) 
     assert json.loads(store.models.get("predictions/3/manifest.json"))["users"] == 600
     assert submit(tmp_path, "cleanup", "-p", "keep-runs=1", "-p", "min-age-days=0").returncode == 0
     check_whole(store, [1, 2, 3])
+
+
+def test_a_model_is_tried_and_what_its_users_do_decides(tmp_path: Path) -> None:
+    """The wait of a day is interrupted once there is feedback, and the run is resumed with a short one."""
+    first = submit(tmp_path, *TWO, "-p", "canary=50")
+    assert first.returncode == 0, first.stdout + first.stderr
+    store = store_in(tmp_path)
+    check_whole(store, [1])  # there was nothing to try it against
+    for seed, clicked, end in ((8, False, "was taken back"), (9, True, "Released version 3")):
+        tried = begin_canary(tmp_path, store, seed)
+        feedback.write(store.data, visits(tried.version, clicked) + visits(tried.base, not clicked))
+        [*_, run] = sorted((tmp_path / ".runs").glob("[!.]*"), key=lambda folder: folder.stat().st_mtime)
+        ended = submit(tmp_path, "--resume", run.name, "-p", "canary-for=100ms")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        assert end in ended.stdout
+        assert canary.running(store.models) is None
+    check_whole(store, [1, 3])
+    assert canary.versions(store.models) == [2, 3]
+    assert live(store).reason.startswith("promoted, after a canary of 50 % beside version 1: ")
+
+
+def begin_canary(folder: Path, store: Store, seed: int) -> canary.Canary:
+    """A run that waits while its model is tried, interrupted."""
+    parameters = ("-p", f"seed={seed}", "-p", "tolerance=0.5", "-p", "canary=50", "-p", "canary-for=24h")
+    command = [sys.executable, str(ROOT / "workflows" / "submit.py"), *TWO, *parameters]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        said = ""
+        for line in process.stdout:
+            if "canary-wait" in line and "canary-wait" not in said:
+                process.send_signal(signal.SIGTERM)
+            said += line
+        assert process.wait() != 0, said
+    found = canary.running(store.models)
+    assert found, said
+    return found
+
+
+def visits(version: int, clicked: bool) -> list[Event]:
+    """120 users who are shown the same three products, and who click the first of them, or nothing."""
+    now = datetime.now(UTC)
+    found = []
+    for number in range(120):
+        about = {"user": f"u{number:04d}", "version": version}
+        names = ("i0001", "i0002", "i0003")
+        found.append({"id": f"shown-{version}-{number}", "kind": "shown", "items": names, **about})
+        if clicked:
+            found.append({"id": f"clicked-{version}-{number}", "kind": "clicked", "items": names[:1], **about})
+    return [Event.from_json(one, now) for one in found]
 
 
 def test_bad_data_ends_the_run_with_a_sentence_and_nothing_is_published(tmp_path: Path) -> None:
