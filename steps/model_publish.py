@@ -43,7 +43,10 @@ def parser() -> Parser:
         "--deadline", default="300", help="seconds until the slot must answer well (default: %(default)s)"
     )
     flags.add_argument(
-        "--force", default="", metavar="REASON", help="publish a refused candidate; the release keeps why"
+        "--force",
+        default="",
+        metavar="REASON",
+        help="publish a refused candidate, or while a canary is tried; the release keeps why",
     )
     flags.add_argument(
         "--rollback", nargs="?", const="previous", default="", metavar="VERSION",
