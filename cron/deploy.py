@@ -30,9 +30,11 @@ examples:
   python cron/deploy.py --on local                        fire the same schedules here, until Ctrl-C
 
 environment (a flag goes before it):
-  RETRAIN_SCHEDULE, BATCH_PREDICT_SCHEDULE, CLEANUP_SCHEDULE         five fields of cron
+  RETRAIN_SCHEDULE, BATCH_PREDICT_SCHEDULE, MONITOR_SCHEDULE,
+  CLEANUP_SCHEDULE                                                   five fields of cron
   SCHEDULE_TIMEZONE                                                  default UTC
   RETRAIN_PARAMETERS, BATCH_PREDICT_PARAMETERS, CLEANUP_PARAMETERS   "name=value name=value"
+  MONITOR_PARAMETERS                                                 the same; those of retrain hold there too
   IMAGE_REGISTRY, IMAGE_TAG, STORE_CLAIM, RUN_AS_USER                as for submit.py
   ARGO_SERVER, ARGO_TOKEN, ARGO_NAMESPACE                            this Argo Server instead of kubectl
 """

@@ -26,6 +26,8 @@ class Cron:
     """Seconds for which a run that was missed is still started; shorter than the time between two runs."""
     timezone: str = UTC
     parameters: Mapping[str, str] = field(default_factory=dict)
+    like: str = ""
+    """The workflow that this one may start: what is set for that holds here too."""
 
     def times(self) -> Schedule:
         try:
@@ -37,6 +39,14 @@ class Cron:
 CRONS = (
     Cron("retrain-nightly", "retrain", "retrain every night", "15 2 * * *", deadline=4 * HOUR),
     Cron("batch-predict-weekly", "batch-predict", "predict for all users on Mondays", "30 4 * * 1", deadline=12 * HOUR),
+    Cron(
+        "monitor-hourly",
+        "monitor",
+        "look every hour how it does, and retrain if worse",
+        "5 * * * *",
+        deadline=HOUR // 2,
+        like="retrain",
+    ),
     Cron("cleanup-weekly", "cleanup", "clean up on Sundays", "0 5 * * 0", deadline=12 * HOUR),
 )
 
@@ -56,18 +66,28 @@ def chosen(
     given = os.environ if environ is None else environ
     by_name = {find(name).name: text for name, text in schedules.items()}
     values = by_workflow(parameters)
+
+    def set_for(workflow: str) -> dict[str, str]:
+        return {**from_text(f"{_prefix(workflow)}_PARAMETERS", given), **values.get(workflow, {})}
+
     found = []
     for cron in CRONS:
-        prefix = cron.workflow.replace("-", "_").upper()
         changed = replace(
             cron,
-            schedule=by_name.get(cron.name) or given.get(f"{prefix}_SCHEDULE", "").strip() or cron.schedule,
+            schedule=by_name.get(cron.name)
+            or given.get(f"{_prefix(cron.workflow)}_SCHEDULE", "").strip()
+            or cron.schedule,
             timezone=timezone or given.get("SCHEDULE_TIMEZONE", "").strip() or cron.timezone,
-            parameters={**from_text(f"{prefix}_PARAMETERS", given), **values.get(cron.workflow, {})},
+            parameters={**(set_for(cron.like) if cron.like else {}), **set_for(cron.workflow)},
         )
         changed.times()
         found.append(changed)
     return found
+
+
+def _prefix(workflow: str) -> str:
+    """What the variables of a workflow begin with."""
+    return workflow.replace("-", "_").upper()
 
 
 def by_workflow(parameters: Mapping[str, str]) -> dict[str, dict[str, str]]:

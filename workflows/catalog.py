@@ -13,6 +13,7 @@ DESCRIPTIONS = {
     "retrain": "publish the purchases, train every model, release the best one if it beats what is live",
     "batch-predict": "write the live release's recommendations for every user as parquet and CSV",
     "rollback": "release an earlier version's model again",
+    "monitor": "look at how the live release does with real users, and retrain if it has become worse",
     "cleanup": "remove old snapshots, candidates and slots",
 }
 

@@ -42,10 +42,22 @@ def show(console: Console, workflow: str, outputs: Outputs, namespace: str = "")
     elif workflow == "batch-predict":
         merged = outputs.get("merge", {})
         say(console, f"Predictions for {merged.get('users', '?')} users: {merged.get('predictions', '?')}")
+    elif workflow == "monitor":
+        looked(console, outputs, namespace)
     elif workflow == "cleanup":
         done = outputs.get("cleanup", {})
         say(console, f"Removed {done.get('removed', '?')} objects, {done.get('bytes', '?')} bytes.")
     commands(console, on_cluster(workflow, namespace) if namespace else NEXT.get(workflow, ()))
+
+
+def looked(console: Console, outputs: Outputs, namespace: str) -> None:
+    """What monitor has found, and what came of the retraining where there was one."""
+    found = outputs.get("monitor", {})
+    for text in (f"{found.get('reason', '')}.", f"The page: {found.get('report', '')}"):
+        say(console, text)
+    begun = {name.removeprefix("retrain."): one for name, one in outputs.items() if name.startswith("retrain.")}
+    if begun:
+        show(console, "retrain", begun, namespace)
 
 
 def on_cluster(workflow: str, namespace: str) -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hera.workflows import DAG, Parameter, Task, TaskResult, WorkflowTemplate
+from hera.workflows import DAG, Container, Parameter, Task, TaskResult, WorkflowTemplate
 
 from workflows.catalog import APPROVE_WITHIN, CANARY_FOR, DESCRIPTIONS
 from workflows.templates import (
@@ -11,8 +11,10 @@ from workflows.templates import (
     MEDIUM,
     PUBLISHING,
     REPORT,
+    RETRAINING,
     SMALL,
     SOURCE_SECRETS,
+    alone,
     given,
     passing,
     pause,
@@ -33,6 +35,8 @@ PARAMETERS = [
     Parameter(name="query", value="", description="the SQL query, where the source is a database"),
     Parameter(name="split", value="auto", description="what is held out: auto, time, last:N, random:SHARE"),
     Parameter(name="max-rejects", value="0.01", description="share of bad rows that is still accepted"),
+    Parameter(name="feedback", value="true", enum=["true", "false"], description="true adds what feedback says was "
+              "bought to the purchases"),
     Parameter(name="models", value="", description="models to train, separated by commas; blend combines the best "
               "of them (default: popularity,als,ease,item_knn,blend)"),
     Parameter(name="set", value="", description="settings of models: als.factors=64,als.iterations=10"),
@@ -56,159 +60,174 @@ PARAMETERS = [
     Parameter(name="canary-for", value="4h", description="how long it is tried, 24h at most, before it is judged by "
               "what those users did"),
 ]  # fmt: skip
+TRAIN_FLAGS = ["set", "trials", "budget", "metric", "seed"]
+DEADLINE = 6 * HOUR + APPROVE_WITHIN + CANARY_FOR
 
 
 def retrain() -> WorkflowTemplate:
-    train_flags = ["set", "trials", "budget", "metric", "seed"]
-    # Made out here, it is no template of its own.
-    worker = step("train", size=LARGE, flags=["snapshot", "model", *train_flags], deadline=4 * HOUR)
+    worker = train_worker()
     with workflow(
         NAME,
         title="Retrain the recommender",
         description=DESCRIPTIONS[NAME],
         parameters=PARAMETERS,
         on_exit=REPORT,
-        deadline=6 * HOUR + APPROVE_WITHIN + CANARY_FOR,
+        deadline=DEADLINE,
+        mutex=RETRAINING,
     ) as template:
-        source_flags = ["source", "columns", "event-weights", "query", "split", "max-rejects", "seed"]
-        plan_flags = [
-            "models",
-            "set",
-            "trials",
-            "budget",
-            "metric",
-            "tolerance",
-            "min-metric",
-            "seed",
-            "again",
-            "distributed",
-            "workers",
-            "canary",
-        ]
-        blend_flags = ["models", "metric", "seed"]
-        gate_flags = ["metric", "tolerance", "min-metric", "max-users", "seed"]
-
-        data_publish = step(
-            "data_publish",
-            size=MEDIUM,
-            flags=source_flags,
-            outputs=["snapshot", "purchases", "users", "items", "new"],
-            secrets=SOURCE_SECRETS,
-        )
-        plan = step(
-            "plan",
-            size=SMALL,
-            flags=["snapshot", *plan_flags],
-            outputs=["train", "models", "together", "blend", "reason", "fingerprint"],
-        )
-        train = step(
-            "train", size=LARGE, flags=["snapshot", "model", *train_flags], outputs=["candidate"], deadline=4 * HOUR
-        )
-        train_together = together("train-together", worker, job="job", workers="workers")
-        blend = step("blend", size=LARGE, flags=["snapshot", *blend_flags], outputs=["candidate"])
-        evaluate = step(
-            "evaluate",
-            size=LARGE,
-            flags=["snapshot", "fingerprint", *gate_flags],
-            outputs=["promote", "reason", "winner", "metrics", "report"],
-            optional_outputs={"sample": "[]"},
-        )
-        model_publish = step(
-            "model_publish",
-            size=MEDIUM,
-            flags=["deadline", "canary"],
-            outputs=["version", "slot", "candidate", "became"],
-            mutex=PUBLISHING,
-        )
-        approval = question("approval", "approved", about=["report", "reason"], within="approve-within")
-        passed = passing("approved")
-        tried = trial()
+        pipeline("pipeline", worker)
         report(NAME)
-
-        with DAG(name="pipeline"):
-            published = Task(name="data-publish", template=data_publish, arguments=given(*source_flags))
-            snapshot = {"snapshot": published.get_parameter("snapshot")}
-            planned = Task(name="plan", template=plan, arguments={**snapshot, **given(*plan_flags)})
-            # All of these ask the plan: a fan-out whose items were all skipped counts as succeeded (Argo 3.3) or as
-            # skipped (4.1), so "train.Succeeded" alone would let evaluate start with nothing to evaluate.
-            worth_it = f"{planned.get_parameter('train')} == true"
-            trained = Task(
-                name="train",
-                template=train,
-                arguments={**snapshot, "model": "{{item}}", **given(*train_flags)},
-                with_param=planned.get_parameter("models"),
-                when=worth_it,
-            )
-            # A list of its own, for a TFJob's name may not hold what a model's name does.
-            trained_together = Task(
-                name="train-together",
-                template=train_together,
-                arguments={
-                    **snapshot,
-                    "model": "{{item.model}}",
-                    "job": "{{item.job}}",
-                    **given(*train_flags, "workers"),
-                },
-                with_param=planned.get_parameter("together"),
-                when=worth_it,
-            )
-            # An empty list is skipped, and one of the two may be.
-            both = " && ".join(f"({one.name}.Succeeded || {one.name}.Skipped)" for one in (trained, trained_together))
-            blended = Task(
-                name="blend",
-                template=blend,
-                arguments={**snapshot, **given(*blend_flags)},
-                depends=both,
-                when=f"{planned.get_parameter('blend')} == true",
-            )
-            evaluated = Task(
-                name="evaluate",
-                template=evaluate,
-                arguments={
-                    **snapshot,
-                    "fingerprint": planned.get_parameter("fingerprint"),
-                    **given(*gate_flags),
-                },
-                depends=f"{blended.name}.Succeeded || {blended.name}.Skipped",
-                when=worth_it,
-            )
-            promoted = f"{evaluated.get_parameter('promote')} == true"
-            # Whatever is not plainly auto asks: a misspelt "manual" must not publish.
-            asked = Task(
-                name="approval",
-                template=approval,
-                arguments={name: evaluated.get_parameter(name) for name in ("report", "reason")},
-                depends="evaluate.Succeeded",
-                when=f"{promoted} && '{{{{workflow.parameters.approve}}}}' != 'auto'",
-            )
-            # A task of its own reads the answer: before Argo 4.0.7, what reads an output of a skipped task waits for
-            # ever, and this one is omitted with it. In quotes, because before 3.7 a time-out leaves no answer at all.
-            yes = Task(
-                name="approved",
-                template=passed,
-                depends="approval.Succeeded",
-                when=f"'{asked.get_parameter('approved')}' == 'yes'",
-            )
-            released = Task(
-                name="model-publish",
-                template=model_publish,
-                arguments=given("deadline", "canary"),
-                depends=f"evaluate.Succeeded && ({asked.name}.Skipped || {yes.name}.Succeeded)",
-                when=promoted,
-            )
-            # The first release of all goes live at once whatever share was wished for, so what became of it is asked.
-            Task(
-                name="canary",
-                template=tried,
-                arguments={"version": released.get_parameter("version")},
-                depends="model-publish.Succeeded",
-                when=f"'{released.get_parameter('became')}' == 'canary'",
-            )
-            with Task.set_next_defaults(on=TaskResult.succeeded):
-                published >> planned
-                planned >> trained
-                planned >> trained_together
     return template
+
+
+def train_worker() -> Container:
+    """What several train by together. It must be made outside of a workflow, or it is a template of its own."""
+    return step("train", size=LARGE, flags=["snapshot", "model", *TRAIN_FLAGS], deadline=4 * HOUR)
+
+
+def pipeline(name: str, worker: Container, mutex: str = "") -> DAG:
+    """The template that retrains, whichever workflow it is part of; that one must have the parameters of this.
+
+    Only one goes on at a time: the mutex is this workflow's own, or that of the template where it is one of several.
+    """
+    source_flags = ["source", "columns", "event-weights", "query", "split", "max-rejects", "seed", "feedback"]
+    plan_flags = [
+        "models",
+        "set",
+        "trials",
+        "budget",
+        "metric",
+        "tolerance",
+        "min-metric",
+        "seed",
+        "again",
+        "distributed",
+        "workers",
+        "canary",
+    ]
+    blend_flags = ["models", "metric", "seed"]
+    gate_flags = ["metric", "tolerance", "min-metric", "max-users", "seed"]
+
+    data_publish = step(
+        "data_publish",
+        size=MEDIUM,
+        flags=source_flags,
+        outputs=["snapshot", "purchases", "users", "items", "new"],
+        secrets=SOURCE_SECRETS,
+    )
+    plan = step(
+        "plan",
+        size=SMALL,
+        flags=["snapshot", *plan_flags],
+        outputs=["train", "models", "together", "blend", "reason", "fingerprint"],
+    )
+    train = step(
+        "train", size=LARGE, flags=["snapshot", "model", *TRAIN_FLAGS], outputs=["candidate"], deadline=4 * HOUR
+    )
+    train_together = together("train-together", worker, job="job", workers="workers")
+    blend = step("blend", size=LARGE, flags=["snapshot", *blend_flags], outputs=["candidate"])
+    evaluate = step(
+        "evaluate",
+        size=LARGE,
+        flags=["snapshot", "fingerprint", *gate_flags],
+        outputs=["promote", "reason", "winner", "metrics", "report"],
+        optional_outputs={"sample": "[]"},
+    )
+    model_publish = step(
+        "model_publish",
+        size=MEDIUM,
+        flags=["deadline", "canary"],
+        outputs=["version", "slot", "candidate", "became"],
+        mutex=PUBLISHING,
+    )
+    approval = question("approval", "approved", about=["report", "reason"], within="approve-within")
+    passed = passing("approved")
+    tried = trial()
+
+    with DAG(name=name, synchronization=alone(mutex) if mutex else None) as found:
+        published = Task(name="data-publish", template=data_publish, arguments=given(*source_flags))
+        snapshot = {"snapshot": published.get_parameter("snapshot")}
+        planned = Task(name="plan", template=plan, arguments={**snapshot, **given(*plan_flags)})
+        # All of these ask the plan: a fan-out whose items were all skipped counts as succeeded (Argo 3.3) or as
+        # skipped (4.1), so "train.Succeeded" alone would let evaluate start with nothing to evaluate.
+        worth_it = f"{planned.get_parameter('train')} == true"
+        trained = Task(
+            name="train",
+            template=train,
+            arguments={**snapshot, "model": "{{item}}", **given(*TRAIN_FLAGS)},
+            with_param=planned.get_parameter("models"),
+            when=worth_it,
+        )
+        # A list of its own, for a TFJob's name may not hold what a model's name does.
+        trained_together = Task(
+            name="train-together",
+            template=train_together,
+            arguments={
+                **snapshot,
+                "model": "{{item.model}}",
+                "job": "{{item.job}}",
+                **given(*TRAIN_FLAGS, "workers"),
+            },
+            with_param=planned.get_parameter("together"),
+            when=worth_it,
+        )
+        # An empty list is skipped, and one of the two may be.
+        both = " && ".join(f"({one.name}.Succeeded || {one.name}.Skipped)" for one in (trained, trained_together))
+        blended = Task(
+            name="blend",
+            template=blend,
+            arguments={**snapshot, **given(*blend_flags)},
+            depends=both,
+            when=f"{planned.get_parameter('blend')} == true",
+        )
+        evaluated = Task(
+            name="evaluate",
+            template=evaluate,
+            arguments={
+                **snapshot,
+                "fingerprint": planned.get_parameter("fingerprint"),
+                **given(*gate_flags),
+            },
+            depends=f"{blended.name}.Succeeded || {blended.name}.Skipped",
+            when=worth_it,
+        )
+        promoted = f"{evaluated.get_parameter('promote')} == true"
+        # Whatever is not plainly auto asks: a misspelt "manual" must not publish.
+        asked = Task(
+            name="approval",
+            template=approval,
+            arguments={name: evaluated.get_parameter(name) for name in ("report", "reason")},
+            depends="evaluate.Succeeded",
+            when=f"{promoted} && '{{{{workflow.parameters.approve}}}}' != 'auto'",
+        )
+        # A task of its own reads the answer: before Argo 4.0.7, what reads an output of a skipped task waits for
+        # ever, and this one is omitted with it. In quotes, because before 3.7 a time-out leaves no answer at all.
+        yes = Task(
+            name="approved",
+            template=passed,
+            depends="approval.Succeeded",
+            when=f"'{asked.get_parameter('approved')}' == 'yes'",
+        )
+        released = Task(
+            name="model-publish",
+            template=model_publish,
+            arguments=given("deadline", "canary"),
+            depends=f"evaluate.Succeeded && ({asked.name}.Skipped || {yes.name}.Succeeded)",
+            when=promoted,
+        )
+        # The first release of all goes live at once whatever share was wished for, so what became of it is asked.
+        Task(
+            name="canary",
+            template=tried,
+            arguments={"version": released.get_parameter("version")},
+            depends="model-publish.Succeeded",
+            when=f"'{released.get_parameter('became')}' == 'canary'",
+        )
+        with Task.set_next_defaults(on=TaskResult.succeeded):
+            published >> planned
+            planned >> trained
+            planned >> trained_together
+    return found
 
 
 def trial() -> DAG:

@@ -55,6 +55,9 @@ REPORT = "run-report"
 PUBLISHING = "recommender-model-publish"
 """The mutex of all that changes what is live, or removes what a release may name, in whichever workflow."""
 
+RETRAINING = "recommender-retrain"
+"""The mutex of all that retrains, in whichever workflow: two at once would train the same twice."""
+
 NO_MORE_RIGHTS = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 ARGOS_OWN = {
     "initContainers": [{"name": "init", "securityContext": NO_MORE_RIGHTS}],
@@ -169,7 +172,7 @@ def step(
         resources=size.resources(),
         retry_strategy=retry(retries),
         active_deadline_seconds=deadline,
-        synchronization=m.Synchronization(mutexes=[m.Mutex(name=mutex)]) if mutex else None,
+        synchronization=alone(mutex) if mutex else None,
         security_context=m.SecurityContext(
             run_as_non_root=True,
             read_only_root_filesystem=True,
@@ -284,6 +287,11 @@ def passing(name: str) -> Suspend:
     return Suspend(name=name, duration="0")
 
 
+def alone(mutex: str) -> m.Synchronization:
+    """Only one holder of that name runs at a time; the others wait."""
+    return m.Synchronization(mutexes=[m.Mutex(name=mutex)])
+
+
 def retry(limit: int) -> RetryStrategy:
     """Policy and expression both: until Argo 3.4 the policy's default hides errors from the expression."""
     return RetryStrategy(
@@ -303,6 +311,7 @@ def workflow(
     entrypoint: str = "pipeline",
     deadline: int = 6 * HOUR,
     on_exit: str | None = None,
+    mutex: str = "",
 ) -> WorkflowTemplate:
     """A WorkflowTemplate with what every workflow shares: pod security, clean-up, labels, a deadline."""
     return WorkflowTemplate(
@@ -317,6 +326,7 @@ def workflow(
         security_context=pod_security(),
         pod_spec_patch=json.dumps(ARGOS_OWN),
         active_deadline_seconds=deadline,
+        synchronization=alone(mutex) if mutex else None,
         pod_gc=m.PodGC(strategy="OnPodSuccess", delete_delay_duration="600s"),
         ttl_strategy=m.TTLStrategy(seconds_after_success=3 * 24 * HOUR, seconds_after_failure=7 * 24 * HOUR),
     )

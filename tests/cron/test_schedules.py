@@ -66,6 +66,14 @@ def test_flags_go_before_the_environment_and_that_before_the_default():
     ]  # fmt: skip
 
 
+def test_what_is_set_for_retrain_holds_where_monitor_retrains():
+    environment = {"RETRAIN_PARAMETERS": "models=als source=sales.csv", "MONITOR_PARAMETERS": "hours=6 models=ease"}
+    found = by_name(chosen({}, "", {"retrain.seed": "8"}, environment))
+    assert found["monitor"].parameters == {"models": "ease", "source": "sales.csv", "hours": "6", "seed": "8"}
+    assert found["retrain"].parameters == {"models": "als", "source": "sales.csv", "seed": "8"}
+    assert found["cleanup"].parameters == {}
+
+
 @pytest.mark.parametrize(("schedules", "parameters", "environment", "said"), [
     ({"retrain": "0 0 1 * 1"}, {}, {}, "retrain-nightly: the schedule '0 0 1 * 1' sets both"),
     ({"train": "0 0 * * *"}, {}, {}, "there is no schedule 'train'; there are retrain-nightly"),
@@ -99,13 +107,13 @@ def test_help_teaches_and_is_fast(tmp_path, times_bare_python):
 def test_yaml_has_the_templates_first_and_then_the_schedules(tmp_path):
     answer = deploy(tmp_path, "-o", "yaml", "--schedule", "retrain=0 3 * * *", "-p", "cleanup.keep-runs=3")
     objects = list(yaml.safe_load_all(answer.stdout))
-    assert [one["kind"] for one in objects] == ["WorkflowTemplate"] * 4 + ["CronWorkflow"] * 3
-    assert objects[4]["spec"]["schedules"] == ["0 3 * * *"]
-    assert objects[6]["spec"]["workflowSpec"]["arguments"]["parameters"] == [{"name": "keep-runs", "value": "3"}]
+    assert [one["kind"] for one in objects] == ["WorkflowTemplate"] * 5 + ["CronWorkflow"] * 4
+    assert objects[5]["spec"]["schedules"] == ["0 3 * * *"]
+    assert objects[8]["spec"]["workflowSpec"]["arguments"]["parameters"] == [{"name": "keep-runs", "value": "3"}]
     old = list(yaml.safe_load_all(deploy(tmp_path, "-o", "yaml", "--argo", "3.3").stdout))
-    assert old[4]["spec"]["schedule"] == "15 2 * * *"
-    assert "schedules" not in old[4]["spec"]
-    assert old[4]["spec"]["workflowMetadata"]["labels"]["workflows.argoproj.io/container-runtime-executor"] == "k8sapi"
+    assert old[5]["spec"]["schedule"] == "15 2 * * *"
+    assert "schedules" not in old[5]["spec"]
+    assert old[5]["spec"]["workflowMetadata"]["labels"]["workflows.argoproj.io/container-runtime-executor"] == "k8sapi"
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -155,9 +163,9 @@ def test_deploying_applies_all_from_the_client_side_and_suspends_nothing(kubectl
     answer = deploy(kubectl)
     assert answer.returncode == 0, answer.stderr
     applied = [json.loads(line) for line in (kubectl / "applied").read_text().splitlines()]
-    assert [one["kind"] for one in applied] == ["WorkflowTemplate"] * 4 + ["CronWorkflow"] * 3
+    assert [one["kind"] for one in applied] == ["WorkflowTemplate"] * 5 + ["CronWorkflow"] * 4
     assert not any("suspend" in one["spec"] for one in applied)
-    assert [call for call in calls(kubectl) if call.startswith("apply")] == ["apply -f -"] * 7
+    assert [call for call in calls(kubectl) if call.startswith("apply")] == ["apply -f -"] * 9
 
 
 def test_deploying_says_when_each_schedule_fires_and_what_to_type_next(kubectl):

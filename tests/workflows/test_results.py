@@ -125,3 +125,12 @@ def test_a_long_address_stays_on_one_line():
     assert f"Report: {address}\n" in said(
         "retrain", {"evaluate": {"report": address}, "model-publish": {"version": "1"}}
     )
+
+
+def test_monitor_says_what_it_found_and_what_came_of_it():
+    looked = {"retrain": "true", "reason": "version 3 has fallen", "report": "store/monitoring/x.html"}
+    text = said("monitor", {"monitor": looked, "retrain.plan": {"train": "false", "reason": "nothing is new"}})
+    assert "version 3 has fallen." in text
+    assert "The page: store/monitoring/x.html" in text
+    assert "Nothing to do: nothing is new." in text
+    assert "Nothing to do" not in said("monitor", {"monitor": looked})

@@ -39,6 +39,12 @@ def stubbed(name, outputs, failing=()):
     return manifest
 
 
+def dag(manifest, name="pipeline"):
+    """The tasks of one of its DAGs."""
+    [found] = [template for template in manifest["spec"]["templates"] if template["name"] == name]
+    return found["dag"]["tasks"]
+
+
 def arguments(ran, path):
     return (ran.run.node_folder(path) / "0" / "arguments").read_text().splitlines()
 
@@ -116,14 +122,14 @@ def test_whatever_is_not_plainly_auto_asks_before_it_publishes():
     manifest = stubbed("retrain", PROMOTED)
     for parameter in manifest["spec"]["arguments"]["parameters"]:
         parameter.pop("enum", None)
-    tasks = {task["name"]: task for task in manifest["spec"]["templates"][-1]["dag"]["tasks"]}
+    tasks = {task["name"]: task for task in dag(manifest)}
     condition = tasks["approval"]["when"].replace("{{tasks.evaluate.outputs.parameters.promote}}", "true")
     for value, asked in (("auto", False), ("manual", True), ("manuel", True), ("", True), ("Auto", True)):
         assert when(condition.replace("{{workflow.parameters.approve}}", value)) is asked
 
 
 def test_an_answer_that_an_old_argo_leaves_unresolved_is_a_no():
-    tasks = {task["name"]: task for task in build("retrain")["spec"]["templates"][-1]["dag"]["tasks"]}
+    tasks = {task["name"]: task for task in dag(build("retrain"))}
     assert when(tasks["approved"]["when"]) is False
 
 
@@ -153,7 +159,7 @@ def test_a_fan_out_that_argo_3_3_counts_as_succeeded_still_evaluates_nothing(run
     """There, a false `when` skips the items one by one, and the group of them has succeeded."""
     plan = PLAN | {"train": "false", "blend": "false"}
     manifest = stubbed("retrain", {"plan": plan, "evaluate": {"promote": "true"}})
-    tasks = {task["name"]: task for task in manifest["spec"]["templates"][-1]["dag"]["tasks"]}
+    tasks = {task["name"]: task for task in dag(manifest)}
     tasks["train"]["withItems"] = ["popularity", "als"]
     del tasks["train"]["withParam"]
     ran = runner(manifest)
@@ -360,3 +366,45 @@ def test_cleanup_passes_what_is_kept(runner):
     ran = runner(stubbed("cleanup", {}), {"dry-run": "true"})
     assert ran.phase == "Succeeded"
     assert arguments(ran, "cleanup") == ["--keep-snapshots=5", "--keep-runs=10", "--min-age-days=7", "--dry-run=true"]
+
+
+def test_monitor_retrains_where_the_release_has_become_worse(runner):
+    left = {"monitor": {"retrain": "true"}, "plan": PLAN, "evaluate": {"promote": "true"}}
+    ran = runner(stubbed("monitor", left), {"source": "sales.csv", "tolerance": "0.5", "online-tolerance": "0.2"})
+    assert ran.phase == "Succeeded"
+    assert ran.node("retrain.model-publish").phase == "Succeeded"
+    assert "--source=sales.csv" in arguments(ran, "retrain.data-publish")
+    assert "--tolerance=0.5" in arguments(ran, "retrain.evaluate")
+    assert "--metric=ndcg@10" in arguments(ran, "retrain.evaluate")
+    assert arguments(ran, "monitor") == [
+        "--hours=24", "--within=24", "--metric=ndcg", "--min-accuracy=0.9", "--tolerance=0.2", "--cool-down=12",
+        "--least-lists=100",
+    ]  # fmt: skip
+    assert arguments(ran, "onExit")[0] == "--workflow=monitor"
+
+
+def test_monitor_does_nothing_more_where_the_release_does_well(runner):
+    ran = runner(stubbed("monitor", {"monitor": {"retrain": "false"}}))
+    assert ran.phases() == {"monitor": "Succeeded", "retrain": "Skipped", "onExit": "Succeeded"}
+    assert ran.phase == "Succeeded"
+
+
+def test_monitor_retrains_as_retrain_does():
+    alone, watched = build("retrain"), build("monitor")
+    parameters = watched["spec"]["arguments"]["parameters"]
+    assert [one for one in parameters if one in alone["spec"]["arguments"]["parameters"]] == (
+        alone["spec"]["arguments"]["parameters"]
+    )
+    assert len({one["name"] for one in parameters}) == len(parameters)
+    assert dag(watched, "retrain") == dag(alone)
+    templates = {one["name"]: one for one in watched["spec"]["templates"]}
+    for one in alone["spec"]["templates"]:
+        if one["name"] not in ("pipeline", "run-report"):
+            assert templates[one["name"]] == one
+
+
+def test_only_one_retrains_at_a_time():
+    [held] = [one for one in build("monitor")["spec"]["templates"] if one["name"] == "retrain"]
+    assert held["synchronization"] == build("retrain")["spec"]["synchronization"]
+    assert held["synchronization"] == {"mutexes": [{"name": "recommender-retrain"}]}
+    assert "synchronization" not in build("monitor")["spec"], "looking waits for nobody"

@@ -58,7 +58,7 @@ def test_as_a_script_it_hides_no_other_package(tmp_path):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["train"], "there is no workflow 'train'; there are retrain, batch-predict, rollback, cleanup"),
+    (["train"], "there is no workflow 'train'; there are retrain, batch-predict, rollback, monitor, cleanup"),
     (["all"], "all is for -o yaml"),
     (["--volume", "/tmp:/data"], "--engine, --network and --volume are for a run that begins with --on docker"),
     (["-p", "sorce=x"], "retrain has no parameter 'sorce'; it has source, columns"),
@@ -100,6 +100,7 @@ def test_yaml_of_one_and_of_all(tmp_path):
         "retrain",
         "batch-predict",
         "rollback",
+        "monitor",
         "cleanup",
     ]
 
