@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -130,8 +131,8 @@ def _section(path: str, method: str, operation: Mapping[str, Any]) -> str:
     answer = _link(operation["responses"]["200"]["content"])
     return f"""<section>
 <h2><span class="method">{_e(method.upper())}</span> <code>{_e(path)}</code></h2>
-<p>{_e(operation["summary"])}</p>
-{f"<p>{_e(operation['description'])}</p>" if "description" in operation else ""}
+<p>{_text(operation["summary"])}</p>
+{f"<p>{_text(operation['description'])}</p>" if "description" in operation else ""}
 {f"<ul>{parameters}</ul>" if parameters else ""}
 {f"<p>Is sent {sent}.</p>" if sent else ""}
 <p>Answers {answer}.</p>
@@ -151,13 +152,18 @@ def _schema(name: str, schema: Mapping[str, Any]) -> str:
     text = json.dumps({key: value for key, value in schema.items() if key not in ("title", "description")}, indent=2)
     return f"""<section id="{_e(name)}">
 <h3>{_e(name)}</h3>
-<p>{_e(schema.get("description", ""))}</p>
+<p>{_text(schema.get("description", ""))}</p>
 <details><summary>as a schema</summary><pre>{_e(text)}</pre></details>
 </section>"""
 
 
 def style() -> Text:
     return Text(STYLE, "text/css; charset=utf-8")
+
+
+def _text(text: str) -> str:
+    """A sentence, in which what is to be typed stands out."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _e(text))
 
 
 def _e(text: object) -> str:

@@ -58,3 +58,5 @@ def test_the_page_needs_nothing_from_elsewhere_and_leads_to_every_body(api: Api)
     assert "style=" not in page
     assert set(re.findall(r'href="#(\w+)"', page)) <= set(re.findall(r'id="(\w+)"', page))
     assert 'href="#Recommend"' in page
+    assert "<code>items</code>" in page
+    assert "`" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.DOTALL)
