@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -13,8 +14,8 @@ from msgspec import structs
 
 from steps.artifacts.feedback import Event
 from steps.models.ids import UNKNOWN
-from steps.runtime.errors import BadDataError
-from steps.serving import messages, metrics, openapi
+from steps.runtime.errors import BadDataError, StepError
+from steps.serving import history, messages, metrics, openapi
 from steps.serving.access import ANYBODY, FEEDBACK, Gate, Rate, Tokens
 from steps.serving.answers import Answers
 from steps.serving.asgi import Application, RefusedError, Request, Route, Text
@@ -24,6 +25,8 @@ from steps.serving.live import Live
 from steps.serving.messages import Because, Recommendation, Similar
 from steps.serving.models import Bought, Model, Nothing, Serving, Wanted
 from steps.serving.statistics import Statistics
+
+log = logging.getLogger(__name__)
 
 DEADLINE = 1.0
 """Seconds after which nobody waits for recommendations any more."""
@@ -72,6 +75,7 @@ class Api:
                 "POST", "/send-feedback", self.send_feedback, messages.Taken, body=messages.Feedback, access=FEEDBACK
             ),
             Route("GET", "/state", self.state, dict[str, Any]),
+            Route("GET", "/releases", self.releases, messages.Versions),
             Route("GET", "/metrics", self.metrics, metrics.MEDIA_TYPE),
             Route("GET", "/healthz", self.healthz, dict[str, str], access=ANYBODY),
             Route("GET", "/readyz", self.readyz, dict[str, Any], access=ANYBODY),
@@ -194,6 +198,14 @@ class Api:
             **{name: tell() for name, tell in self.more_state.items()},
         }
 
+    async def releases(self, request: Request) -> messages.Versions:
+        """What was released and what was tried, newest first, with the metrics of each and why."""
+        try:
+            return await asyncio.to_thread(history.versions, self.live.models)
+        except StepError as error:
+            log.warning("the releases cannot be listed: %s", error)
+            raise RefusedError(503, "the store does not answer at the moment", {"Retry-After": "5"}) from error
+
     async def metrics(self, request: Request) -> Text:
         """The same for Prometheus."""
         return metrics.text(self.statistics, self.live)
@@ -233,7 +245,7 @@ def code_of(model: Model, item: str) -> int:
 
 
 LABELS = (
-    "/recommend", "/predict", "/similar", "/because", "/send-feedback", "/state", "/metrics", "/healthz", "/readyz",
-    "/openapi.json", "/docs", "/docs.css",
+    "/recommend", "/predict", "/similar", "/because", "/send-feedback", "/state", "/releases", "/metrics", "/healthz",
+    "/readyz", "/openapi.json", "/docs", "/docs.css",
 )  # fmt: skip
 """What requests are counted by; known before a process is made that could count."""

@@ -157,6 +157,28 @@ class Because(Answer, frozen=True):
     because: list[Reason]
 
 
+class Version(Answer, frozen=True):
+    """A release, or what is or was tried to become one."""
+
+    version: int
+    model: str
+    what: str
+    """live, canary or shadow; released, where a later one is live; aborted or superseded, where it was only tried."""
+    reason: str
+    created: str
+    metrics: dict[str, float]
+    snapshot: str
+    run: str
+    percent: float = 0.0
+    """Of the users, for what is or was tried."""
+
+
+class Versions(Answer, frozen=True):
+    """The newest first."""
+
+    versions: list[Version]
+
+
 class Taken(Answer, frozen=True):
     """How many events were new; they are in the store by now."""
 

@@ -233,6 +233,11 @@ def test_the_state_tells_version_and_counts(released: Live, url: str) -> None:
     assert (state["requests"]["/recommend"]["requests"], state["requests"]["/recommend"]["refused"]) == (2, 1)
 
 
+def test_the_releases_are_listed(released: Live, url: str) -> None:
+    [one] = get(f"{url}/releases").json()["versions"]
+    assert (one["version"], one["model"], one["what"], one["reason"]) == (1, "als", "live", "promoted")
+
+
 def test_models_are_swapped_without_losing_a_request(
     released: Live, url: str, folder_store: Store, make_candidate: Make, make_release: Callable[..., Any]
 ) -> None:

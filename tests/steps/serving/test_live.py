@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from steps.artifacts import canary, release
 from steps.artifacts.canary import ABORTED, CANARY, PROMOTED, SHADOW, Canary
 from steps.artifacts.candidate import Candidate
 from steps.clients.object_store import Store
+from steps.serving import history
 from steps.serving.live import Live
 
 Make = Callable[..., Candidate]
@@ -122,3 +124,27 @@ def test_the_one_before_stays_and_older_ones_go(
         make_release(folder_store, make_candidate(folder_store, f"run-{version}"), version)
         live.refresh()
     assert versions(live) == (3, None, None, 2)
+
+
+def test_the_history_tells_what_became_of_each_version(
+    folder_store: Store,
+    live: Live,
+    tried: Callable[..., Canary],
+    make_candidate: Make,
+    make_release: Callable[..., Any],
+) -> None:
+    tried(2)
+    canary.end(folder_store.models, 2, ABORTED, "fewer clicks")
+    third = tried(3)
+    release.create(folder_store.models, third.as_release())
+    canary.end(folder_store.models, 3, PROMOTED, "more clicks")
+    made = make_candidate(folder_store, "run-4")
+    tries = {"slot": "blue", "candidate": made.path, "run": made.run, "base": 3, "percent": 5.0, "mode": SHADOW}
+    canary.start(folder_store.models, replace(third, version=4, **tries))
+    found = [(one.version, one.what, one.percent) for one in history.versions(folder_store.models).versions]
+    assert found == [(4, "shadow", 5.0), (3, "live", 0.0), (2, "aborted", 10.0), (1, "released", 0.0)]
+    assert [one.reason for one in history.versions(folder_store.models).versions][2] == "fewer clicks"
+
+
+def test_before_the_first_release_there_is_no_history(folder_store: Store) -> None:
+    assert history.versions(folder_store.models).versions == []
