@@ -16,7 +16,7 @@ from steps.runtime.errors import StepError
 from steps.runtime.kafka_settings import KafkaSettings
 from steps.runtime.program import one_line
 from steps.serving.stream_messages import Announcement, BadMessageError, encode, read_announcement
-from steps.serving.streams import PAUSES, WAIT_SECONDS, topics
+from steps.serving.streams import PAUSES, STOP_SECONDS, WAIT_SECONDS, topics
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer
@@ -58,7 +58,7 @@ class Follower:
 
     def __exit__(self, *details: object) -> None:
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
         failed = 0

@@ -48,6 +48,10 @@ MOST_AT_ONCE = 256
 WAIT_SECONDS = 0.2
 """For requests; a stop takes as long."""
 LAG_SECONDS = 1.0
+STOP_SECONDS = 15.0
+"""For the turn that is being worked on. The library may wait far longer for a broker that died in a transaction."""
+LONG_SECONDS = 30.0
+"""After which a turn that is not over is told as a problem."""
 INSIST_SECONDS = 60.0
 """Of trying again what brokers said might work the next time."""
 PAUSES = (0.1, 0.5, 1.0, 2.0, 5.0)
@@ -113,6 +117,8 @@ class Streams:
         self._name = f"{settings.group}-{uuid.uuid4().hex[:12]}"
         self._batch: list[Message] = []
         self._measured = 0.0
+        self._since = 0.0
+        """When the turn began that is being worked on; 0 while there is none."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
 
@@ -122,13 +128,15 @@ class Streams:
 
     def __exit__(self, *details: object) -> None:
         self._stopped.set()
-        self._thread.join()
+        # What it leaves behind is a transaction that nobody sees, and its requests are others' to answer.
+        self._thread.join(STOP_SECONDS)
 
     def state(self) -> dict[str, Any]:
         """For `/state`."""
-        counts = self.counts
+        counts, since = self.counts, self._since
+        waits = time.monotonic() - since if since else 0.0
         return {
-            "problem": self.problem,
+            "problem": self.problem if waits < LONG_SECONDS else f"a turn is not over after {waits:.0f} s",
             "answered": counts.answered,
             "dead_letters": counts.dead_letters,
             "turns": counts.turns,
@@ -190,12 +198,19 @@ class Streams:
         self.counts.partitions = [one for one in self.counts.partitions if one not in gone]
 
     def _turn(self, consumer: Consumer, producer: Producer) -> None:
-        from confluent_kafka import KafkaException
-
         batch = self._read(consumer)
         self._measure(consumer)
         if not batch:
             return
+        self._since = time.monotonic()
+        try:
+            self._work(consumer, producer, batch)
+        finally:
+            self._since = 0.0
+
+    def _work(self, consumer: Consumer, producer: Producer, batch: list[Message]) -> None:
+        from confluent_kafka import KafkaException
+
         try:
             outgoing = self._answered(batch)
         except LaterError as error:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -250,6 +251,28 @@ def test_no_broker_is_told_in_the_state_and_ends_well(monkeypatch: pytest.Monkey
             assert time.monotonic() < until
             time.sleep(0.05)
     assert running.state()["answered"] == 0
+
+
+def test_a_turn_that_does_not_end_is_told_and_holds_nobody_up(
+    kafka_settings: KafkaSettings, send: Send, answers: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(streams, "LONG_SECONDS", 0.1)
+    begun, over = threading.Event(), threading.Event()
+
+    def stuck(asked: Sequence[Recommend]) -> list[Recommendation | Exception]:
+        begun.set()
+        assert over.wait(SECONDS)
+        return echo(asked)
+
+    send([request(1)])
+    with Streams(kafka_settings, stuck) as running:
+        assert begun.wait(SECONDS)
+        time.sleep(0.2)
+        assert "a turn is not over after" in running.state()["problem"]
+    assert not over.is_set(), "it did not wait for the turn"
+    over.set()
+    answers.count(1)
 
 
 @contextmanager
