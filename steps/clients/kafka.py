@@ -22,6 +22,8 @@ SESSION_MS = 10_000
 """How long a member of a group may be silent before others take over its partitions."""
 TRANSACTION_MS = 10_000
 """After which the brokers give up the transaction of a process that is gone; what was written in it is never seen."""
+IDLE_MS = 10_000
+"""After which a writer of transactions closes a connection that it does not use."""
 REFUSED = (
     "_AUTHENTICATION",
     "_INVALID_ARG",
@@ -88,7 +90,15 @@ def producer(settings: KafkaSettings, **more: Any) -> Producer:
 
 def transactional_producer(settings: KafkaSettings, name: str) -> Producer:
     """Whose messages are seen together or not at all; of two with the same name the older one is shut out."""
-    return producer(settings, transactional_id=name, transaction_timeout_ms=TRANSACTION_MS, linger_ms=0)
+    # After a broker was away the library may wait for any connection to change, whatever time it is given (librdkafka's
+    # issues 5456 and 5511): one that is closed for want of use is such a change.
+    return producer(
+        settings,
+        transactional_id=name,
+        transaction_timeout_ms=TRANSACTION_MS,
+        connections_max_idle_ms=IDLE_MS,
+        linger_ms=0,
+    )
 
 
 def consumer(settings: KafkaSettings, group: str, **more: Any) -> Consumer:
