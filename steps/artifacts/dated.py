@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,8 @@ LOOK_BACK = timedelta(seconds=30)
 """So far the clocks of writers may differ, and so long a write may take, without a follower missing anything."""
 TOGETHER, AHEAD = 8, 256
 """So many objects are read at the same time, and so many before the first of them is asked for."""
+PORTION = 32
+"""So many objects a follower is handed at once: what it has to catch up with may be larger than its memory."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 UNITS = ((10 * MINUTE, MINUTE, "%Y-%m-%d/%H/%M"), (DAY, HOUR, "%Y-%m-%d/%H/"), (100 * DAY, DAY, "%Y-%m-%d/"))
@@ -81,14 +83,21 @@ def contents(bucket: Bucket, places: list[str]) -> Iterator[tuple[str, bytes]]:
                     yield place, content
 
 
-def after(bucket: Bucket, folder: str, mark: Mark, now: datetime) -> tuple[list[str], Mark]:
-    """What was written since the mark and was not read yet, and the mark for the next time."""
-    found = keys(bucket, folder, mark.at - LOOK_BACK, now + LOOK_BACK)
-    fresh = [place for place in found if place not in mark.read]
+def after(bucket: Bucket, folder: str, mark: Mark, now: datetime) -> Iterator[tuple[list[str], Mark]]:
+    """What was written since the mark and was not read yet, a few objects at a time, each time with the mark that goes
+    on behind them; after the last of them, with none, the mark for the next time.
+    """
+    at, read = mark.at, mark.read
+    for since, until in _hours(mark.at - LOOK_BACK, now + LOOK_BACK):
+        fresh = [place for place in keys(bucket, folder, since, until) if place not in mark.read]
+        for begin in range(0, len(fresh), PORTION):
+            portion = fresh[begin : begin + PORTION]
+            at = max(at, min(written(portion[-1]) or at, now))
+            read = _since(at - LOOK_BACK, read.union(portion))
+            yield portion, Mark(at, read)
     # A clock that was set back must not make the next look begin before what this one remembers.
-    at = max(mark.at, now)
-    recent = {place for place in found if (time := written(place)) is not None and time >= at - LOOK_BACK}
-    return fresh, Mark(at, frozenset(recent))
+    at = max(at, now)
+    yield [], Mark(at, _since(at - LOOK_BACK, read))
 
 
 def _content(bucket: Bucket, place: str) -> bytes | None:
@@ -96,6 +105,18 @@ def _content(bucket: Bucket, place: str) -> bytes | None:
         return bucket.get(place)
     except ObjectMissingError:
         return None
+
+
+def _since(time: datetime, places: Iterable[str]) -> frozenset[str]:
+    return frozenset(place for place in places if (then := written(place)) is not None and then >= time)
+
+
+def _hours(since: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """A time in parts, none of which lies in two hours of the clock."""
+    while since < until:
+        end = min(since + HOUR - (since - EPOCH) % HOUR, until)
+        yield since, end
+        since = end
 
 
 def _prefixes(folder: str, since: datetime, until: datetime) -> Iterator[str]:

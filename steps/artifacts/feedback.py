@@ -130,14 +130,15 @@ def mark(since: datetime) -> Mark:
     return Mark(since)
 
 
-def after(data: Bucket, mark: Mark, now: datetime) -> tuple[list[Event], Mark]:
-    """What was written since the mark, by writers whose clocks may differ by some seconds, and the next mark.
+def after(data: Bucket, mark: Mark, now: datetime) -> Iterator[tuple[list[Event], Mark]]:
+    """What was written since the mark, by writers whose clocks may differ by some seconds, in portions that fit into
+    memory; each comes with the mark behind it, and the last mark is that for the next time.
 
-    The first comes from `mark()`. Where the store does not answer, it raises, and the same mark asks for the same
-    again. An id that came before the mark may come again after it.
+    The first comes from `mark()`. Where the store does not answer, it raises, and the last mark that came asks for
+    what did not come. An id that came before a mark may come again after it.
     """
-    fresh, then = dated.after(data, FEEDBACK, mark, now)
-    return list(_once(_events(data, fresh))), then
+    for fresh, then in dated.after(data, FEEDBACK, mark, now):
+        yield list(_once(_events(data, fresh))), then
 
 
 def _events(data: Bucket, places: list[str]) -> Iterator[Event]:

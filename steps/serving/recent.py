@@ -88,8 +88,12 @@ class Following:
         self._thread.join()
 
     def look(self) -> None:
-        events, self._mark = feedback.after(self.data, self._mark, datetime.now(UTC))
-        self.recent.take(events)
+        """Goes on where the last look ended, or where it met with an error."""
+        for events, mark in feedback.after(self.data, self._mark, datetime.now(UTC)):
+            self.recent.take(events)
+            self._mark = mark
+            if self._over.is_set():  # a server that is to end does not read on for minutes
+                return
 
     def _follow(self) -> None:
         while not self._over.is_set():

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from steps.artifacts import dated, feedback
+from steps.artifacts.dated import Mark
 from steps.artifacts.feedback import BOUGHT, CLICKED, RATED, SHOWN, Event
-from steps.clients.object_store import Store
+from steps.clients.object_store import Bucket, Store
 from steps.runtime.errors import BadDataError
 
 NOON = datetime(2026, 3, 29, 12, tzinfo=UTC)
@@ -36,6 +37,14 @@ def event(name: str, kind: str = CLICKED, **changed: object) -> Event:
 
 def ids(events: Any) -> list[str]:
     return [one.id for one in events]
+
+
+def followed(data: Bucket, mark: Mark, now: datetime) -> tuple[list[Event], Mark]:
+    """All that a look finds, and the mark for the next."""
+    events: list[Event] = []
+    for some, then in feedback.after(data, mark, now):
+        events, mark = [*events, *some], then
+    return events, mark
 
 
 def test_an_event_is_read_as_it_was_sent() -> None:
@@ -193,7 +202,7 @@ def test_a_follower_gets_everything_once(store: Store) -> None:
     for second in range(5):
         now = NOON + timedelta(seconds=second)
         feedback.write(store.data, [event(f"e{second}")], now)
-        events, mark = feedback.after(store.data, mark, now)
+        events, mark = followed(store.data, mark, now)
         found.append(ids(events))
     assert found == [["e0"], ["e1"], ["e2"], ["e3"], ["e4"]]
 
@@ -201,26 +210,26 @@ def test_a_follower_gets_everything_once(store: Store) -> None:
 def test_a_follower_misses_nothing_of_writers_whose_clocks_differ(folder_store: Store) -> None:
     data, mark = folder_store.data, feedback.mark(NOON)
     feedback.write(data, [event("ahead")], NOON + timedelta(seconds=9))
-    events, mark = feedback.after(data, mark, NOON + timedelta(seconds=1))
+    events, mark = followed(data, mark, NOON + timedelta(seconds=1))
     assert ids(events) == ["ahead"]
     feedback.write(data, [event("behind")], NOON - timedelta(seconds=9))
     feedback.write(data, [event("far ahead")], NOON + timedelta(minutes=2))
-    events, mark = feedback.after(data, mark, NOON + timedelta(seconds=2))
+    events, mark = followed(data, mark, NOON + timedelta(seconds=2))
     assert ids(events) == ["behind"]
-    events, mark = feedback.after(data, mark, NOON + timedelta(minutes=3))
+    events, mark = followed(data, mark, NOON + timedelta(minutes=3))
     assert ids(events) == ["far ahead"]
-    assert feedback.after(data, mark, NOON + timedelta(minutes=3, seconds=1))[0] == []
+    assert followed(data, mark, NOON + timedelta(minutes=3, seconds=1))[0] == []
 
 
 def test_a_followers_clock_that_is_set_back_brings_nothing_twice(folder_store: Store) -> None:
     data = folder_store.data
     feedback.write(data, [event("e1")], NOON)
-    events, mark = feedback.after(data, feedback.mark(NOON), NOON + timedelta(seconds=40))
+    events, mark = followed(data, feedback.mark(NOON), NOON + timedelta(seconds=40))
     assert ids(events) == ["e1"]
-    events, mark = feedback.after(data, mark, NOON - timedelta(seconds=5))
+    events, mark = followed(data, mark, NOON - timedelta(seconds=5))
     assert events == []
     feedback.write(data, [event("e2")], NOON + timedelta(seconds=41))
-    events, mark = feedback.after(data, mark, NOON + timedelta(seconds=41))
+    events, mark = followed(data, mark, NOON + timedelta(seconds=41))
     assert ids(events) == ["e2"]
 
 
@@ -229,8 +238,25 @@ def test_what_a_follower_remembers_does_not_grow(folder_store: Store) -> None:
     for minute in range(10):
         now = NOON + timedelta(minutes=minute)
         feedback.write(folder_store.data, [event(f"e{minute}")], now)
-        _, mark = feedback.after(folder_store.data, mark, now)
+        _, mark = followed(folder_store.data, mark, now)
     assert len(mark.read) == 1
+
+
+def test_a_follower_who_has_much_to_read_goes_on_from_portion_to_portion(
+    folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dated, "PORTION", 2)
+    data, start = folder_store.data, feedback.mark(NOON - timedelta(days=2))
+    names = [f"e{number}" for number in range(7)]
+    for number, name in enumerate(names):
+        feedback.write(data, [event(name)], NOON - timedelta(minutes=25 * (len(names) - number)))
+    portions = list(feedback.after(data, start, NOON))
+    assert [name for events, _ in portions for name in ids(events)] == names
+    assert max(len(events) for events, _ in portions) == 2
+    come = 0
+    for events, mark in portions:
+        come += len(events)
+        assert ids(followed(data, mark, NOON)[0]) == names[come:]
 
 
 def test_a_server_that_imports_it_loads_no_library_of_numbers() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from steps.artifacts import feedback, served
+from steps.artifacts import dated, feedback, served
 from steps.artifacts.candidate import Candidate
 from steps.artifacts.feedback import BOUGHT, SHOWN, Event
 from steps.clients.object_store import Bucket, Store
@@ -117,6 +117,32 @@ def test_what_another_server_was_told_is_known_here_too(folder_store: Store) -> 
     feedback.write(folder_store.data, [bought(2, item="i004"), bought(1)])
     following.look()
     assert recent.of("u003") == ("i003", "i004")
+
+
+def test_what_was_read_before_the_store_went_away_is_not_read_again(
+    folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dated, "PORTION", 2)
+    data, recent, now = folder_store.data, Recent(), datetime.now(UTC)
+    for number in range(6):
+        feedback.write(data, [bought(number, item=f"i{number}")], now - timedelta(hours=30 - 4 * number))
+    following, read, get = Following(data, recent, timedelta(days=2)), [], data.get
+
+    def goes_away(key: str) -> bytes:
+        if len(read) >= 4:
+            raise TryAgainError("the store does not answer")
+        read.append(key)
+        return get(key)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(data, "get", goes_away)
+        with pytest.raises(TryAgainError):
+            following.look()
+    assert recent.of("u003") == ("i0", "i1", "i2", "i3")
+    monkeypatch.setattr(data, "get", lambda key: (read.append(key), get(key))[1])
+    following.look()
+    assert recent.of("u003") == ("i0", "i1", "i2", "i3", "i4", "i5")
+    assert len(read) == len(set(read)) == 6
 
 
 @pytest.fixture
