@@ -214,7 +214,7 @@ def trial(store: Store, request: Request, past: Sequence[Record], now: datetime)
         return replace(found, reason="no canary is running", canary={"decision": watching.NONE})
     shown = running.mode == canary.CANARY
     tried, base = seen.of(running.version), seen.of(running.base)
-    decision = watching.canary(running.version, tried, base, request.rules, shown=shown)
+    decision = watching.canary(running.version, tried, base, request.rules, shown=shown, percent=running.percent)
     about = {"version": running.version, "base": running.base, "mode": running.mode, "percent": running.percent}
     return replace(found, reason=decision.reason, canary={**about, "decision": decision.what})
 

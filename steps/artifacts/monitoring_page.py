@@ -127,9 +127,7 @@ def answers(history: Sequence[Record]) -> dict[str, Any] | None:
     seen = [(place, figures) for place, figures in seen if requests(figures)]
     if len(seen) < 2:
         return None
-    wrong = [
-        (float(place), sum(one.errors + one.degraded for one in figures) / requests(figures)) for place, figures in seen
-    ]
+    wrong = [(float(place), sum(one.errors for one in figures) / requests(figures)) for place, figures in seen]
     slow = [
         (float(place), sum(one.ms[1] * one.requests for one in figures) / requests(figures)) for place, figures in seen
     ]

@@ -33,9 +33,11 @@ class Answers:
     """What one version did; a question that it should have answered is counted here, whoever did answer it."""
 
     requests: int
+    """Questions that were put to it, also in the shadow: those that it answered, and the errors."""
     errors: int = 0
+    """Those that it did not answer itself."""
     degraded: int = 0
-    """Answered by another version, or with what is popular."""
+    """Errors that were answered by another version, or with what is popular: a part of them."""
     unknown_users: int = 0
     ms: tuple[float, float] = (0.0, 0.0)
     """The time of the middle request, and of the slowest of a hundred."""

@@ -91,8 +91,10 @@ class Figures:
     taken_at: tuple[int, ...] = ()
     """How much was clicked or bought at the places of each class of PLACES."""
     requests: int = 0
+    """Questions that were put to it, answered or not."""
     errors: int = 0
     degraded: int = 0
+    """Errors that another one answered: a part of them."""
     ms: tuple[float, float] = (0.0, 0.0)
     """The time of the middle request and of the slowest of a hundred, averaged over minutes."""
     shadow: tuple[int, float] = (0, 0.0)
@@ -178,6 +180,7 @@ def rate(count: int, of: int) -> Estimate:
 
 def wilson(share: float, trials: float, wide: float) -> Estimate:
     """A share with Wilson's interval, which is sound also near 0 and 1 and for few trials."""
+    share = min(max(share, 0.0), 1.0)  # of what was counted in two places there may be more than there is in all
     square = wide**2
     middle = (share + square / (2 * trials)) / (1 + square / trials)
     margin = wide / (1 + square / trials) * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))

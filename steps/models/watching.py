@@ -12,6 +12,10 @@ PROMOTE, ABORT, NONE = "promote", "abort", "none"
 """What becomes of a canary; nothing, where there is none."""
 LEAST_FAILURES = 5
 """Fewer answers that went wrong are an accident, however few there were to answer."""
+LEAST_ANSWERS = 200
+"""Where the live version had fewer questions, one on trial that had none may only have had no turn."""
+LEAST_TURNS = 20
+"""Of so many questions that were meant for it, one on trial had some, if it was there at all."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +89,22 @@ def quality(version: int, now: Figures, baselines: Mapping[int, Figures], rules:
     return Quality(False, f"{said}; its baseline is {own.value:.4f}", accuracy)
 
 
-def canary(version: int, tried: Figures, base: Figures, rules: Thresholds, *, shown: bool) -> Decision:
-    """What becomes of a version on trial beside the live one, `base`; a shadow is not `shown` to anybody."""
+def canary(
+    version: int, tried: Figures, base: Figures, rules: Thresholds, *, shown: bool, percent: float = 100
+) -> Decision:
+    """What becomes of a version on trial beside the live one, `base`, for `percent` of the users; a shadow is not
+    `shown` to anybody.
+    """
+    if only_failed(tried):
+        return Decision(ABORT, f"version {version} answered none of the {tried.errors} requests that came to it")
+    if never_asked(tried, base, percent):
+        return Decision(
+            ABORT,
+            f"version {version} was never asked, while the live one had {base.requests} requests: "
+            "no server seems to have loaded it",
+        )
     wrong, usual = failures(tried), failures(base)
-    many = tried.errors + tried.degraded >= LEAST_FAILURES
-    if many and online.difference(wrong, usual).low > 0:
+    if tried.errors >= LEAST_FAILURES and online.difference(wrong, usual).low > 0:
         return Decision(
             ABORT,
             f"version {version} failed to answer {_percent(wrong.value)} of {tried.requests} requests, "
@@ -114,8 +129,20 @@ def canary(version: int, tried: Figures, base: Figures, rules: Thresholds, *, sh
 
 
 def failures(figures: Figures) -> Estimate:
-    """How often a version did not answer itself."""
-    return online.rate(figures.errors + figures.degraded, figures.requests)
+    """How often a version did not answer itself; whether another one did for it makes no difference."""
+    return online.rate(figures.errors, figures.requests)
+
+
+def only_failed(figures: Figures) -> bool:
+    """Whether it was asked and has not answered once, however seldom that was."""
+    return figures.errors > 0 and figures.errors >= figures.requests and not figures.shadow[0]
+
+
+def never_asked(tried: Figures, base: Figures, percent: float) -> bool:
+    """Whether nothing at all came to it, though so much was answered by the live version that something must have."""
+    if tried.requests or tried.lists or tried.shadow[0]:
+        return False
+    return base.requests >= LEAST_ANSWERS and base.requests * percent / 100 >= LEAST_TURNS
 
 
 def lower(one: Estimate, other: Estimate) -> bool:

@@ -202,6 +202,15 @@ def test_of_a_canary_that_nobody_saw_a_flag_decides(run_step: Run, folder_store:
     assert run_step("monitor", "--canary", "--without-evidence", without)[1]["canary"] == without
 
 
+def test_a_canary_that_no_server_could_load_is_aborted(run_step: Run, folder_store: Store) -> None:
+    go_live(folder_store, 1, ago(hours=40))
+    on_trial(folder_store, 2, ago(hours=2))
+    answered(folder_store, 1, 1000, 0, ago(hours=1))
+    code, out = run_step("monitor", "--canary")
+    assert (code, out["canary"]) == (0, "abort")
+    assert out["reason"].startswith("version 2 was never asked, while the live one had 1000 requests")
+
+
 def test_without_a_canary_nothing_is_decided(run_step: Run, folder_store: Store) -> None:
     go_live(folder_store, 1, ago(hours=40))
     code, out = run_step("monitor", "--canary")

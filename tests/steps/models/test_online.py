@@ -128,6 +128,8 @@ def test_wilsons_interval_is_the_one_of_the_books() -> None:
     assert (found.low, found.high) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert online.rate(0, 20).high == pytest.approx(0.1611, abs=5e-5)
     assert online.rate(0, 0) == Estimate(0.0, 0.0, 1.0)
+    assert online.rate(30, 20) == online.rate(20, 20) == Estimate(1.0, pytest.approx(0.8389, abs=5e-5), 1.0)
+    assert online.wilson(-0.1, 20, online.Z) == online.rate(0, 20)
 
 
 def test_the_difference_of_two_rates_is_the_one_of_the_books() -> None:

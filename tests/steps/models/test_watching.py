@@ -84,7 +84,7 @@ def test_of_too_little_feedback_a_flag_decides(without: str, tried: int, base: i
 
 def test_a_canary_that_fails_to_answer_is_aborted_however_good_its_lists_are() -> None:
     base = seen(0.2, requests=10_000, errors=1)
-    decision = watching.canary(8, seen(0.4, requests=500, errors=3, degraded=22), base, RULES, shown=True)
+    decision = watching.canary(8, seen(0.4, requests=500, errors=25, degraded=22), base, RULES, shown=True)
     assert decision.what == ABORT
     assert decision.reason == ("version 8 failed to answer 5 % of 500 requests, the live one 0.01 % of 10000")
 
@@ -97,9 +97,42 @@ def test_a_canary_that_fails_as_seldom_as_the_live_one_is_not_aborted_for_that()
 
 
 def test_a_shadow_is_judged_by_its_errors_alone() -> None:
-    fine = Figures(requests=1000, shadow=(1000, 0.75))
+    fine = Figures(requests=1000, errors=1, shadow=(999, 0.75))
     decision = watching.canary(8, fine, seen(0.2, requests=1000), RULES, shown=False)
     assert decision.what == PROMOTE
-    assert "was asked 1000 times and shares 75 % of what was shown" in decision.reason
-    broken = Figures(requests=1000, errors=400)
+    assert "was asked 999 times and shares 75 % of what was shown" in decision.reason
+    broken = Figures(requests=1000, errors=400, shadow=(600, 0.75))
     assert watching.canary(8, broken, seen(0.2, requests=1000), RULES, shown=False).what == ABORT
+
+
+def test_an_answer_that_another_version_gave_is_one_failure_and_no_two() -> None:
+    assert watching.failures(Figures(requests=100, errors=8, degraded=8)).value == 0.08
+    all_of_them = watching.failures(Figures(requests=100, errors=100, degraded=100))
+    assert (all_of_them.value, all_of_them.high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("base", [Figures(), Figures(requests=1000), Figures(requests=1000, errors=1000)])
+@pytest.mark.parametrize("failed", [1, 4, 500])
+def test_a_canary_that_was_asked_and_only_failed_is_aborted(failed: int, base: Figures, shown: bool) -> None:
+    decision = watching.canary(8, Figures(requests=failed, errors=failed, degraded=failed), base, RULES, shown=shown)
+    assert decision.what == ABORT
+    assert decision.reason == f"version 8 answered none of the {failed} requests that came to it"
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize(
+    ("requests", "percent", "loaded"), [(199, 100, True), (200, 100, False), (200, 10, False), (200, 9, True)]
+)
+def test_a_canary_that_nothing_came_to_although_it_must_have_is_aborted(
+    requests: int, percent: float, loaded: bool, shown: bool
+) -> None:
+    decision = watching.canary(8, Figures(), Figures(requests=requests), RULES, shown=shown, percent=percent)
+    assert decision.what == (PROMOTE if loaded else ABORT)
+    told = "version 8 was never asked, while the live one had 200 requests: no server seems to have loaded it"
+    assert (decision.reason == told) is not loaded
+
+
+@pytest.mark.parametrize("tried", [Figures(requests=1), seen(0.2, lists=1), Figures(shadow=(1, 1.0))])
+def test_a_canary_of_which_anything_was_seen_is_there(tried: Figures) -> None:
+    assert watching.canary(8, tried, Figures(requests=10_000), RULES, shown=False).what == PROMOTE
