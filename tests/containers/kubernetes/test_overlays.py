@@ -359,14 +359,16 @@ def test_an_overlay_of_ones_own_moves_everything_to_another_namespace(base, tmp_
 # --- one store for all -----------------------------------------------------------------------------------------------
 
 
-def test_a_shared_volume_is_where_the_settings_say_and_servers_only_read_it(every):
+def test_a_shared_volume_is_where_the_settings_say_and_slots_only_read_it(every):
+    """A model server writes there: feedback, and what it has served."""
     overlay = every["kind-volume"]
     store = Settings.from_environment(overlay.named("ConfigMap", SETTINGS)["data"]).store_folder
     for name, pod in overlay.pods():
         mounts = {mount["name"]: mount for mount in pod["spec"]["containers"][0]["volumeMounts"]}
-        assert mounts["store"] == {"name": "store", "mountPath": str(store), "readOnly": True}, name
+        only_read = {} if name == "model-server" else {"readOnly": True}
+        assert mounts["store"] == {"name": "store", "mountPath": str(store), **only_read}, name
         claims = [volume["persistentVolumeClaim"] for volume in pod["spec"]["volumes"] if volume["name"] == "store"]
-        assert claims == [{"claimName": "recommender-store", "readOnly": True}], name
+        assert claims == [{"claimName": "recommender-store", **only_read}], name
     assert overlay.names("Deployment") == {"model-server", "tf-serving-blue", "tf-serving-green"}
 
 
