@@ -39,15 +39,16 @@ class FolderBucket(Bucket):
             return self._path(key).read_bytes()
 
     def list(self, prefix: str = "") -> list[Entry]:
-        # Only the folder that the prefix names is walked: a release is found without visiting every model.
-        folder = self._path(prefix.rpartition("/")[0])
+        # Only the folder that the prefix names is walked, and of what lies there only what begins as it does is looked
+        # at: a release is found without visiting every model, and a minute's feedback without that of its hour.
+        folder, _, begin = prefix.rpartition("/")
         entries = []
         with self._errors(prefix):
-            for path in self._files(folder, unfinished=False):
-                key = path.relative_to(self.root).as_posix()
+            for found in self._files(self._path(folder), begin, unfinished=False):
+                key = Path(found.path).relative_to(self.root).as_posix()
                 if key.startswith(prefix):
                     try:
-                        stat = path.stat()
+                        stat = found.stat()
                     except FileNotFoundError:  # deleted since the folder was read: it is not there
                         continue
                     entries.append(Entry(key, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)))
@@ -101,23 +102,32 @@ class FolderBucket(Bucket):
     def sweep(self, older_than: datetime) -> int:
         swept = 0
         with self._errors(""):
-            for path in self._files(self.root, unfinished=True):
+            for found in self._files(self.root, unfinished=True):
                 with suppress(FileNotFoundError):  # its writer has finished meanwhile
-                    if path.stat().st_mtime < older_than.timestamp():
-                        path.unlink()
+                    if found.stat().st_mtime < older_than.timestamp():
+                        Path(found.path).unlink()
                         swept += 1
         return swept
 
     def address(self, key: str = "") -> str:
         return str(self.root / key) if key else str(self.root)
 
-    def _files(self, folder: Path, *, unfinished: bool) -> Iterator[Path]:
-        """The objects below a folder, or what their writers have not finished."""
-        for parent, folders, names in os.walk(folder, onerror=_unless_missing):
-            folders[:] = [name for name in folders if Path(parent, name) != self._checked.folder]
-            for name in names:
-                if name.startswith(UNFINISHED) is unfinished:
-                    yield Path(parent) / name
+    def _files(self, folder: Path, begin: str = "", *, unfinished: bool) -> Iterator[os.DirEntry[str]]:
+        """The objects below a folder, or what their writers have not finished; of the folder itself only what has a
+        name that begins so.
+        """
+        try:
+            with os.scandir(folder) as found:
+                entries = [entry for entry in found if entry.name.startswith(begin)]
+        except (FileNotFoundError, NotADirectoryError):
+            # Only these: one that cannot be read must not look like an empty one, as if it had no releases.
+            return
+        for entry in entries:
+            if not entry.is_dir():
+                if entry.name.startswith(UNFINISHED) is unfinished:
+                    yield entry
+            elif not entry.is_symlink() and (below := Path(entry.path)) != self._checked.folder:
+                yield from self._files(below, unfinished=unfinished)
 
     def _path(self, key: str) -> Path:
         parts = key.split("/")
@@ -191,12 +201,6 @@ def _into(path: Path, finish: Callable[[], None]) -> None:
         with suppress(FileNotFoundError):
             return finish()
     raise TryAgainError(f"the store cannot keep the folder {path.parent}: it is removed again and again")
-
-
-def _unless_missing(error: OSError) -> None:
-    """A folder that cannot be read must not look like an empty one: its releases would count for nothing."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
 
 
 def _to_disk(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,10 @@ MOST_ITEMS = 500
 """Of a user: the last ones."""
 MOST_EVENTS = 500_000
 """Whose repetition is noticed at once; what comes again later is noticed by whoever reads all of it."""
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, MOST_SECONDS = 0.5, 10.0
+"""Between two looks: the least, and the most however much of the processor a look took."""
+SHARE = 0.1
+"""Of a core's time, for looking."""
 
 
 class Recent:
@@ -68,6 +72,11 @@ def _forget(oldest_first: OrderedDict[str, Any], most: int) -> None:
         oldest_first.popitem(last=False)
 
 
+def pause(took: float) -> float:
+    """Seconds until the next look, from what the last one took of the processor: a store may be slow to list."""
+    return min(max(LOOK_SECONDS, took / SHARE), MOST_SECONDS)
+
+
 class Following:
     """Brings to `recent` what other processes and other servers were told."""
 
@@ -97,6 +106,7 @@ class Following:
 
     def _follow(self) -> None:
         while not self._over.is_set():
+            began = time.thread_time()
             try:
                 self.look()
                 self.problem = ""
@@ -104,7 +114,7 @@ class Following:
                 self._tell(str(error))
             except Exception as error:  # noqa: BLE001 (it is told)
                 self._tell(f"{type(error).__name__}: {error}")
-            self._over.wait(LOOK_SECONDS)
+            self._over.wait(pause(time.thread_time() - began))
 
     def _tell(self, problem: str) -> None:
         if problem != self.problem:  # twice a second would be too often

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -291,6 +292,23 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, monkey
         bucket.list("releases/")
     with pytest.raises(UsageError, match="Permission denied"):
         bucket.sweep(datetime.now(UTC))
+
+
+def test_of_a_folder_only_what_begins_like_the_prefix_is_looked_at(tmp_path: Path) -> None:
+    bucket = FolderBucket(tmp_path)
+    for key in ("a/1/x", "a/10/y/z", "a/2/x", "a/10x", "b/1"):
+        bucket.put(key, b"")
+    looked: list[str] = []
+    keep = os.scandir
+
+    def notice(path: str | Path) -> Any:
+        looked.append(Path(path).relative_to(tmp_path).as_posix())
+        return keep(path)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "scandir", notice)
+        assert [entry.key for entry in bucket.list("a/1")] == ["a/1/x", "a/10/y/z", "a/10x"]
+    assert sorted(looked) == ["a", "a/1", "a/10", "a/10/y"]
 
 
 def test_sweeping_passes_over_what_its_writer_finishes_meanwhile(

@@ -22,7 +22,7 @@ from steps.serving.asgi import RefusedError
 from steps.serving.inbox import Inbox
 from steps.serving.live import Live
 from steps.serving.minutes import Minutes
-from steps.serving.recent import MOST_ITEMS, Following, Recent
+from steps.serving.recent import MOST_ITEMS, Following, Recent, pause
 from steps.serving.server import in_background
 from steps.serving.statistics import AGREED, ANSWERED, FAILED, SHADOWED, Statistics
 
@@ -117,6 +117,10 @@ def test_what_another_server_was_told_is_known_here_too(folder_store: Store) -> 
     feedback.write(folder_store.data, [bought(2, item="i004"), bought(1)])
     following.look()
     assert recent.of("u003") == ("i003", "i004")
+
+
+def test_looking_leaves_nine_tenths_of_a_core_to_answering_but_for_the_first_look() -> None:
+    assert [pause(took) for took in (0.0, 0.03, 0.25, 60.0)] == pytest.approx([0.5, 0.5, 2.5, 10.0])
 
 
 def test_what_was_read_before_the_store_went_away_is_not_read_again(
