@@ -16,8 +16,10 @@ from steps.serving.recent import Recent
 
 log = logging.getLogger(__name__)
 
-PAUSE = 0.2
-"""Seconds between two batches: what comes meanwhile is one object of the store, not many."""
+PAUSE = 1.0
+"""Seconds between two batches: what comes meanwhile is one object of the store, not many, all day long. Only what
+comes so soon after a batch waits.
+"""
 MOST_WAITING = 100_000
 
 

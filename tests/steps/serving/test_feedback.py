@@ -61,6 +61,21 @@ def test_what_comes_at_the_same_time_is_written_together(folder_store: Store, mo
     assert batches(folder_store.data) <= 2
 
 
+def test_the_first_after_a_quiet_time_is_written_at_once_and_what_follows_waits(
+    folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inboxes, "PAUSE", 3600.0)
+
+    async def take() -> None:
+        inbox = Inbox(folder_store.data, Recent())
+        await asyncio.wait_for(inbox.take([bought(1)]), 60)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(inbox.take([bought(2)]), 0.1)
+
+    asyncio.run(take())
+    assert stored(folder_store.data) == ["e1"]
+
+
 def test_an_event_that_comes_again_is_acknowledged_and_not_written_again(folder_store: Store) -> None:
     async def take() -> list[int]:
         inbox = Inbox(folder_store.data, Recent())
