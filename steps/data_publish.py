@@ -122,7 +122,8 @@ def bought_by_feedback(store: Store) -> pl.DataFrame:
 
     from steps.artifacts import feedback
 
-    rows = [(one.user, one.items[0], one.time) for one in feedback.read(store.data) if one.kind == feedback.BOUGHT]
+    bought = feedback.read(store.data, kinds=(feedback.BOUGHT,))
+    rows = [(one.user, one.items[0], one.time) for one in bought]
     return pl.DataFrame(rows, schema=dict.fromkeys(("user", "item", "time"), pl.String), orient="row")
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -120,9 +120,15 @@ def write(data: Bucket, events: Sequence[Event], now: datetime | None = None) ->
     return dated.write(data, FEEDBACK, ENDING, encode(events), now or datetime.now(UTC))
 
 
-def read(data: Bucket, since: datetime = EARLIEST, until: datetime = LATEST) -> Iterator[Event]:
-    """What was written from `since` on and before `until`, in the order of writing, each event once."""
-    yield from _once(_events(data, dated.keys(data, FEEDBACK, since, until)))
+def read(
+    data: Bucket, since: datetime = EARLIEST, until: datetime = LATEST, kinds: Collection[str] = KINDS
+) -> Iterator[Event]:
+    """What was written from `since` on and before `until`, in the order of writing, each event of these kinds once.
+
+    Of other kinds not even the ids are kept: far more is shown than bought.
+    """
+    events = _events(data, dated.keys(data, FEEDBACK, since, until))
+    yield from _once(event for event in events if event.kind in kinds)
 
 
 def mark(since: datetime) -> Mark:

@@ -156,6 +156,12 @@ def test_what_was_written_is_read_in_that_order_and_each_id_once(store: Store) -
     assert [one.kind for one in found if one.id == "b"] == [CLICKED]
 
 
+def test_of_some_kinds_only_these_are_read_and_only_their_ids_count(folder_store: Store) -> None:
+    feedback.write(folder_store.data, [event("a"), event("b", BOUGHT)], NOON)
+    feedback.write(folder_store.data, [event("a", BOUGHT), event("b", BOUGHT), event("c")], NOON + timedelta(hours=1))
+    assert ids(feedback.read(folder_store.data, kinds=[BOUGHT])) == ["b", "a"]
+
+
 @pytest.mark.parametrize("length", [timedelta(minutes=3), timedelta(hours=5), timedelta(days=3), timedelta(days=300)])
 def test_of_a_time_is_read_what_was_written_within_it(folder_store: Store, length: timedelta) -> None:
     edge = timedelta(milliseconds=1)
