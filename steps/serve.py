@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from steps.clients.object_store import open_store
+from steps.clients.object_store import open_store, remove_folder
 from steps.runtime.flags import number, whole_number
 from steps.runtime.processor import calculate_in_one_thread
 from steps.runtime.program import Parser, Step, main
@@ -35,6 +37,8 @@ environment:
 
 FIRST_SECONDS = 5.0
 """That a model has to be loaded before the port is answered. Where it takes longer, /readyz says so."""
+FIRST_SECONDS_OF_SEVERAL = 60.0
+"""The same where others answer meanwhile, who would say that all are ready."""
 
 
 def parser() -> Parser:
@@ -71,7 +75,11 @@ def run(step: Step) -> None:
     tokens = Tokens.parse(step.settings.api_token, step.settings.api_tokens)
     statistics = Statistics(LABELS, workers)
 
-    with bind(flags.host or "127.0.0.1", port) as bound:
+    with (
+        bind(flags.host or "127.0.0.1", port) as bound,
+        # Made by the parent, so that nothing stays behind of a worker that was killed.
+        tempfile.TemporaryDirectory(prefix="serve-") as cache,
+    ):
         log.info("serving on http://%s:%d, described at /docs", *bound.getsockname()[:2])
 
         def work(place: int, alive: int | None = None) -> None:
@@ -79,10 +87,10 @@ def run(step: Step) -> None:
             recent = Recent()
             told: dict[str, Callable[[], Any]] = {}
             with ExitStack() as running:
-                live = running.enter_context(Live(store.models, seconds))
+                live = running.enter_context(Live(store.models, seconds, own_folder(Path(cache), place)))
                 running.enter_context(Following(store.data, recent, REMEMBER))
                 running.enter_context(Minutes(store.data, statistics))
-                live.wait(FIRST_SECONDS)
+                live.wait(FIRST_SECONDS if workers == 1 else FIRST_SECONDS_OF_SEVERAL)
                 api = Api(live, statistics, recent, Inbox(store.data, recent), told)
                 if step.settings.kafka:
                     from steps.serving.announcements import Follower
@@ -96,6 +104,14 @@ def run(step: Step) -> None:
             work(0)
         else:
             processes.run(workers, work)
+
+
+def own_folder(cache: Path, place: int) -> Path:
+    """Where a worker keeps what it fetches, without what one before it in this place has left."""
+    folder = cache / str(place)
+    remove_folder(folder)
+    folder.mkdir()
+    return folder
 
 
 if __name__ == "__main__":

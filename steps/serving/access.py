@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import time
 from collections import OrderedDict
@@ -90,11 +91,13 @@ class Rate:
         client, now = (scope.get("client") or ("",))[0], time.monotonic()
         left, since = self._left.pop(client, (self.burst, now))
         left = min(self.burst, left + (now - since) * self.per_second)
-        self._left[client] = (max(left - 1, 0), now)
+        # Who is refused has used nothing up: else asking again would put the answer off for ever.
+        self._left[client] = (left - 1 if left >= 1 else left, now)
         if len(self._left) > MOST_CLIENTS:
             self._left.popitem(last=False)
         if left < 1:
-            raise RefusedError(429, f"more than {self.per_second:g} requests a second", {"Retry-After": "1"})
+            wait = math.ceil((1 - left) / self.per_second)
+            raise RefusedError(429, f"more than {self.per_second:g} requests a second", {"Retry-After": str(wait)})
 
 
 @dataclass(frozen=True)

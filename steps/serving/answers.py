@@ -66,7 +66,9 @@ class Answers:
             except Exception:
                 log.exception("nor could another one")
                 continue
-            self._count(found.version, [found])
+            # Who is broken and gives popular items has still not answered.
+            if found.version != broken.version:
+                self._count(found.version, [found])
             self.statistics.answered(broken.version, DEGRADED)
             return found
         raise RuntimeError("no release that is loaded can answer")

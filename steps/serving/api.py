@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -51,6 +52,8 @@ class Api:
         self.live = live
         self.statistics = statistics or Statistics(LABELS)
         self.answers = Answers(self.statistics, recent or Nothing())
+        self.many = ThreadPoolExecutor(1, "many")
+        """For what takes long: one at a time, so that it never takes all of a processor from what is quick."""
         self.inbox = inbox
         self.more_state = {} if more_state is None else more_state
         """What else `/state` tells, by name."""
@@ -110,13 +113,18 @@ class Api:
         asked: messages.Recommend = request.body
         if asked.users is None:
             return await self.together.ask(*wanted(asked))
-        return messages.Recommendations(await asyncio.gather(*map(self.together.ask, wanted(asked))))
+        # Not in one turn with all others, who would wait for these.
+        return messages.Recommendations([one for part in parts(wanted(asked)) for one in await self.beside(part)])
+
+    async def beside(self, part: Sequence[Wanted]) -> Sequence[Recommendation]:
+        """Lists for some of many users, in a thread that makes only these."""
+        return await asyncio.get_running_loop().run_in_executor(self.many, self._answer, part)
 
     async def predict(self, request: Request) -> messages.Predictions:
         """One score for each pair of a user and a product."""
         asked: messages.Predict = request.body
         model = self.model
-        scores = await asyncio.to_thread(model.predict, *asked.pairs)
+        scores = await asyncio.get_running_loop().run_in_executor(self.many, model.predict, *asked.pairs)
         if asked.data:
             return messages.Predictions(model.version, model.name, data=messages.Scores(scores))
         return messages.Predictions(model.version, model.name, scores)
@@ -234,6 +242,12 @@ def wanted(asked: messages.Recommend) -> list[Wanted]:
     if asked.users is not None:
         return [Wanted(asked.k, user, None, exclude) for user in asked.users]
     return [Wanted(asked.k, asked.user, None if asked.items is None else tuple(asked.items), exclude)]
+
+
+def parts(lists: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
+    """So many as are made at once."""
+    for start in range(0, len(lists), TOGETHER):
+        yield lists[start : start + TOGETHER]
 
 
 def code_of(model: Model, item: str) -> int:

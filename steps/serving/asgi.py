@@ -144,8 +144,14 @@ class Application:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not spoken here")
         began = time.perf_counter()
-        label = OTHER
         self.now += 1
+        try:
+            await self._respond(scope, receive, send, began)
+        finally:
+            self.now -= 1
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, began: float) -> None:
+        label = OTHER
         try:
             route = self.find(scope["method"], scope["path"])
             label = route.label
@@ -153,8 +159,6 @@ class Application:
         except RefusedError as refused:
             status, media_type = refused.status, JSON
             content, headers = self._encode(Refusal(str(refused))), refused.headers
-        finally:
-            self.now -= 1
         start = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(content)), *HEADERS]
         start += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         self.watcher.count(label, status, time.perf_counter() - began)
@@ -197,30 +201,23 @@ class Application:
 
 
 async def read(receive: Receive) -> bytes:
-    """The body of a request, of a bearable size and within a bearable time."""
-    message = await receive()
-    if not message.get("more_body"):
-        body: bytes = _small(message.get("body", b""))
-        return body
+    """The body of a request, of a bearable size and within a bearable time, which begins before its first byte."""
+    parts: list[bytes] = []
+    size, more = 0, True
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            parts = [message.get("body", b"")]
-            while message.get("more_body"):
+            while more:
                 message = await receive()
                 parts.append(message.get("body", b""))
-                _small(parts)
-            return b"".join(parts)
+                size, more = size + len(parts[-1]), message.get("more_body", False)
+                if size > MOST_BYTES:
+                    sentence = f"the body is larger than {MOST_BYTES >> 20} MiB"
+                    raise RefusedError(413, sentence, {"Connection": "close"})
     except TimeoutError as error:
         raise RefusedError(
             408, f"the body did not come within {BODY_SECONDS:.0f} s", {"Connection": "close"}
         ) from error
-
-
-def _small(body: Any) -> Any:
-    size = len(body) if isinstance(body, bytes) else sum(map(len, body))
-    if size > MOST_BYTES:
-        raise RefusedError(413, f"the body is larger than {MOST_BYTES >> 20} MiB", {"Connection": "close"})
-    return body
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _meets(route: Route, path: str) -> bool:

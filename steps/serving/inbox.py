@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from steps.artifacts import feedback
 from steps.artifacts.feedback import Event
@@ -36,6 +37,8 @@ class Inbox:
         """Of each event that is being written right now."""
         self._task: asyncio.Task[None] | None = None
         self._last = -PAUSE
+        self._thread = ThreadPoolExecutor(1, "inbox")
+        """Its own: nothing else that takes long keeps it from writing."""
 
     async def take(self, events: Sequence[Event]) -> int:
         """How many of these were new; returns when they are safe, and raises RefusedError where they could not be."""
@@ -62,7 +65,9 @@ class Inbox:
             batch, written, self._waiting, self._written = self._waiting, self._written, {}, None
             self._writing = dict.fromkeys(batch, written)
             try:
-                await asyncio.to_thread(feedback.write, self.data, list(batch.values()))
+                await asyncio.get_running_loop().run_in_executor(
+                    self._thread, feedback.write, self.data, list(batch.values())
+                )
             except Exception as error:  # noqa: BLE001 (it is told, and logged)
                 log.log(
                     logging.WARNING if isinstance(error, StepError) else logging.ERROR,

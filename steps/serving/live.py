@@ -18,11 +18,14 @@ from steps.serving.models import Model, Serving
 
 log = logging.getLogger(__name__)
 
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
+"""Seconds before a version that could not be loaded is loaded again."""
+
 
 class Live:
     """Holds what answers, and looks for a newer release in the background."""
 
-    def __init__(self, models: Bucket, seconds: float) -> None:
+    def __init__(self, models: Bucket, seconds: float, cache: Path | None = None) -> None:
         self.models = models
         self.seconds = seconds
         self.serving: Serving | None = None
@@ -31,13 +34,15 @@ class Live:
         """What is tried beside it."""
         self.problem = "nothing has been looked up yet"
         self.looked = 0.0
+        self._failed = (0, FIRST_PAUSE, 0.0)
+        """The version that could not be tried, how long to wait, and until when."""
         self._warm: set[int] = set()
         """Versions that are warmed up, or could not be."""
         self._look = threading.Event()
         self._looked = threading.Event()
         self._over = False
         self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._cache = tempfile.TemporaryDirectory(prefix="serve-")
+        self._cache = tempfile.TemporaryDirectory(prefix="serve-", dir=cache)
 
     def __enter__(self) -> Live:
         self._thread.start()
@@ -75,11 +80,25 @@ class Live:
             # The one before stays for when something breaks: its memory is that of its files, shared and let go.
             self.serving = Serving(model, before=before.live if before else None)
             self.release, self.canary = newest, None
-        self._try(canary.running(self.models))
+        self.problem = self._tried(canary.running(self.models))
         self._forget_others()
-        self.problem = ""
         self._looked.set()
         self._warm_up()
+
+    def _tried(self, wanted: Canary | None) -> str:
+        """What is tried must not keep what is live from anything: returns why it cannot be, and waits before it looks
+        at the same version again, twice as long each time."""
+        failed, pause, again = self._failed
+        if wanted and wanted.version == failed and time.monotonic() < again:
+            return self.problem
+        try:
+            self._try(wanted)
+        except Exception as error:
+            pause = min(2 * pause, LONGEST_PAUSE) if wanted and wanted.version == failed else FIRST_PAUSE
+            self._failed = (wanted.version if wanted else 0, pause, time.monotonic() + pause)
+            log.warning("what is tried cannot be loaded: %s", error, exc_info=not isinstance(error, StepError))
+            return f"version {wanted.version if wanted else 0} cannot be tried: {error}"
+        return ""
 
     def _try(self, wanted: Canary | None) -> None:
         """Brings what is tried beside the live release up to what the store says."""

@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 MOST_AT_ONCE = 1000
 MOST_PAIRS = 100_000
+MOST_ANSWERS = 50_000
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Ids = Annotated[list[Id], Meta(min_length=1, max_length=MOST_AT_ONCE)]
@@ -31,6 +32,8 @@ class Recommend(Asked, frozen=True):
     def __post_init__(self) -> None:
         if (self.user is not None) + (self.users is not None) + (self.items is not None) != 1:
             raise ValueError("give one of user, users and items")
+        if len(self.users or ()) * self.k > MOST_ANSWERS:
+            raise ValueError(f"{len(self.users or ())} users with k {self.k}: users times k may be {MOST_ANSWERS}")
 
 
 class Pairs(Asked, frozen=True):

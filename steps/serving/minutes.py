@@ -72,7 +72,7 @@ class Minutes:
 def _answers(new: dict[str, int], ms: tuple[float, float]) -> Answers:
     shadowed = new["shadowed"]
     return Answers(
-        requests=new["answers"] + new["degraded"],
+        requests=new["answers"] + shadowed + new["errors"],
         errors=new["errors"],
         degraded=new["degraded"],
         unknown_users=new["strangers"],

@@ -71,10 +71,13 @@ class Model:
 
     def _users(self, wanted: Sequence[Wanted], k: int, recent: Bought) -> list[Recommendation]:
         codes = self.scorer.users.codes([one.user or "" for one in wanted])
-        rows = [
-            self._row(code, (*one.exclude, *(recent.of(one.user) if one.user else one.items or ())))
-            for code, one in zip(codes.tolist(), wanted, strict=True)
-        ]
+        excluded: dict[int, Codes] = {}  # a request for many users has one list of these
+        rows = []
+        for code, one in zip(codes.tolist(), wanted, strict=True):
+            if id(one.exclude) not in excluded:
+                excluded[id(one.exclude)] = self._known_items(one.exclude)
+            new = recent.of(one.user) if one.user else one.items or ()
+            rows.append(self._row(code, excluded[id(one.exclude)], new))
         return self._named(wanted, self.scorer.recommend(codes, k, self._matrix(rows)))
 
     def _folded(self, wanted: Wanted, new: Sequence[str]) -> Recommendation | None:
@@ -96,13 +99,18 @@ class Model:
             return np.zeros(0, np.int32)
         return np.asarray(self.bought.indices[self.bought.indptr[user] : self.bought.indptr[user + 1]], np.int32)
 
-    def _row(self, user: int, others: Sequence[str]) -> Codes:
-        """What must not be shown: what the user has, and these."""
+    def _row(self, user: int, excluded: Codes, new: Sequence[str]) -> Codes:
+        """What must not be shown: what the user has, what is new, and these."""
         history = self.history(user)
-        if not others:
+        if not len(excluded) and not new:
             return history
-        codes = self.scorer.items.codes(others)
-        return np.union1d(history, codes[codes != UNKNOWN]).astype(np.int32)
+        others = np.concatenate([excluded, self._known_items(new)])
+        return np.union1d(history, others).astype(np.int32)
+
+    def _known_items(self, items: Sequence[str]) -> Codes:
+        codes = self.scorer.items.codes(items)
+        known: Codes = codes[codes != UNKNOWN]
+        return known
 
     def _matrix(self, rows: Sequence[Codes]) -> sp.csr_matrix:
         indptr = np.zeros(len(rows) + 1, np.int32)
@@ -129,7 +137,7 @@ class Model:
 
     def popular(self, wanted: Wanted) -> Recommendation:
         """What anybody gets when nothing better can be had."""
-        hidden = self._matrix([self._row(UNKNOWN, (*wanted.exclude, *(wanted.items or ())))])
+        hidden = self._matrix([self._row(UNKNOWN, self._known_items(wanted.exclude), wanted.items or ())])
         found = self.scorer.recommend(np.array([UNKNOWN], np.int32), wanted.k, hidden)
         return self._named([wanted], found)[0]
 

@@ -21,9 +21,9 @@ MEGABYTES = {
     "run-report": 250,
     "cleanup": 500,
     "slot-sync": 500,
-    "model-publish": 550,
-    "serve": 550,
-    "slot-server": 550,
+    "model-publish": 750,
+    "serve": 750,
+    "slot-server": 750,
     "plan": 700,
     "client": 750,
     "evaluate": 900,
@@ -122,6 +122,9 @@ def test_it_holds_the_libraries_of_its_program_and_no_heavier_ones(
         "plan": {"polars"},
         "client": {"polars"},
         "batch-predict": {"polars", "numba"},
+        "serve": {"numba"},
+        "slot-server": {"numba"},
+        "model-publish": {"numba"},
     }
     assert set(seen(target)["libraries"]) == heavy.get(target, set())
 
@@ -146,6 +149,26 @@ print(best_of_many(search_of(LongestFirst.of(items)), users, 3, bought, 2).items
 def test_loops_are_compiled_on_a_read_only_root(container: Run, place: str) -> None:
     done = container(place, "-c", COMPILE, options=(*HARDENED, *WRITABLE, "--entrypoint=python"))
     assert (done.returncode, done.stdout) == (0, "(50, 3)\n"), done.stderr
+
+
+SEARCH = """
+import numpy as np
+from steps.models.factors import Factors
+from steps.models.ids import IdTable
+from steps.models.scorer import Shared
+rng = np.random.default_rng(0)
+users, items = rng.random((50, 4), np.float32), rng.random((5000, 4), np.float32)
+tables = [IdTable.of([f"{number:04d}" for number in range(len(one))]) for one in (users, items)]
+scorer = Factors(Shared(*tables, np.ones(50, bool), np.ones(5000, np.float32)), users, items)
+asked = np.arange(3, dtype=np.int32)
+before = scorer.recommend(asked, 3).items.tolist()
+print(scorer.warm_up(), scorer.recommend(asked, 3).items.tolist() == before)
+"""
+
+
+def test_the_model_server_warms_up_on_a_read_only_root(container: Run) -> None:
+    done = container("serve", "-c", SEARCH, options=(*HARDENED, *WRITABLE, "--entrypoint=python"))
+    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
 
 
 def test_it_holds_its_own_program_only(seen: Callable[[str], dict[str, object]], target: str) -> None:

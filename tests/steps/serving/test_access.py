@@ -92,6 +92,21 @@ def test_a_client_that_asks_too_often_waits_and_others_do_not(monkeypatch: pytes
     assert [asked("a") for _ in range(3)] == [True, True, False]
 
 
+def test_who_asks_too_often_gets_the_rate_and_is_told_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, passed, waits = [100.0], 0, set()
+    monkeypatch.setattr("steps.serving.access.time.monotonic", lambda: now[0])
+    rate = Rate(0.5)
+    for _ in range(400):
+        try:
+            rate.allow(request())
+            passed += 1
+        except RefusedError as error:
+            waits.add(error.headers["Retry-After"])
+        now[0] += 0.1
+    assert passed == pytest.approx(20, abs=2)
+    assert waits == {"1", "2"}
+
+
 def test_no_rate_is_no_limit() -> None:
     rate = Rate(0)
     for _ in range(10_000):

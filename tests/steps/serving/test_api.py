@@ -87,6 +87,15 @@ def test_several_users_are_answered_in_their_order(released: Live, url: str) -> 
     ]
 
 
+def test_many_users_are_answered_as_each_alone_would_be(released: Live, url: str) -> None:
+    users = [f"u{number % 50:03d}" for number in range(300)]
+    asked = {"users": users, "k": 3, "exclude": ["i003", "not sold here"]}
+    found = post(f"{url}/recommend", asked).json()["recommendations"]
+    assert [one["user"] for one in found] == users
+    alone = {user: post(f"{url}/recommend", {"user": user, "k": 3, "exclude": ["i003"]}).json() for user in users[:50]}
+    assert all(one == alone[one["user"]] for one in found)
+
+
 def test_somebody_new_is_answered_from_what_was_just_bought(released: Live, url: str) -> None:
     basket = ["i004", "i008", "i012"]
     found = post(f"{url}/recommend", {"items": [*basket, "not sold here"], "k": 20}).json()
@@ -196,6 +205,7 @@ def test_a_model_that_cannot_tell_says_so(released: Live, url: str, checkerboard
         ("recommend", {"user": "a", "k": 0}),
         ("recommend", {"user": "a", "kk": 1}),
         ("recommend", {"users": []}),
+        ("recommend", {"users": ["a"] * 1000, "k": 1000}),
         ("recommend", {"items": []}),
         ("recommend", {"user": "a", "items": ["b"]}),
         ("predict", {}),

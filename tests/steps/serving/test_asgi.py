@@ -102,11 +102,12 @@ def test_a_body_that_is_too_large_is_refused_before_all_of_it_came(url: str, mon
     assert answer.status_code == 413
 
 
-def test_a_body_that_never_comes_is_given_up(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begun", [b"{", b""])
+def test_a_body_that_never_comes_is_given_up(url: str, begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "BODY_SECONDS", 0.2)
     address = urlsplit(url)
     with socket.create_connection((address.hostname or "", address.port or 0), timeout=30) as connection:
-        connection.sendall(b"POST /double HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        connection.sendall(b"POST /double HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n" + begun)
         assert connection.recv(100).startswith(b"HTTP/1.1 408 ")
 
 

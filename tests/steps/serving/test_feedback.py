@@ -239,7 +239,8 @@ def test_what_was_answered_is_told_by_the_minute_and_by_version(folder_store: St
     minutes.write()
     [found] = served.read(folder_store.data, LONG_AGO, datetime.now(UTC) + timedelta(minutes=1))
     assert sorted(found.versions) == [7, 8]
-    assert (found.versions[7].requests, found.versions[7].errors) == (9, 1)
+    assert (found.versions[7].requests, found.versions[7].errors) == (10, 1)
     assert found.versions[7].ms == pytest.approx((2, 2), rel=0.1)
     assert found.versions[8].shadow is not None
+    assert found.versions[8].requests == 4
     assert (found.versions[8].shadow.asked, found.versions[8].shadow.overlap) == (4, 0.75)

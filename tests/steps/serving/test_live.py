@@ -117,6 +117,26 @@ def test_a_canary_that_cannot_be_loaded_leaves_the_live_one_alone(
         assert versions(live) == (1, None, None, None)
 
 
+def test_a_canary_that_cannot_be_loaded_is_not_tried_at_every_look(
+    live: Live, folder_store: Store, tried: Callable[..., Canary], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = tried(2)
+    right = folder_store.models.get(f"{one.candidate}/factors/item_factors.npy")
+    folder_store.models.put(f"{one.candidate}/factors/item_factors.npy", b"damaged")
+    now = [1000.0]
+    monkeypatch.setattr("steps.serving.live.time.monotonic", lambda: now[0])
+    live.refresh()
+    assert "version 2 cannot be tried" in live.problem
+    folder_store.models.put(f"{one.candidate}/factors/item_factors.npy", right)
+    live.refresh()
+    assert versions(live) == (1, None, None, None)
+    assert "version 2 cannot be tried" in live.problem
+    now[0] += 11
+    live.refresh()
+    assert versions(live) == (1, 2, None, None)
+    assert live.problem == ""
+
+
 def test_the_one_before_stays_and_older_ones_go(
     live: Live, folder_store: Store, make_candidate: Make, make_release: Callable[..., Any]
 ) -> None:

@@ -34,7 +34,7 @@ def server(
     assert process.stderr
     line = next(line for line in process.stderr if "serving on " in line)
     url = line.split("serving on ")[1].split(",")[0]
-    eventually(lambda: ready(url))
+    eventually(lambda: all(ready(url) for _ in range(10)))  # whichever worker takes it
     yield process, url
     process.kill()
     process.wait()
@@ -51,7 +51,7 @@ def eventually(true: Callable[[], bool]) -> None:
 def ready(url: str) -> bool:
     try:
         return requests.get(f"{url}/readyz", timeout=10).ok
-    except requests.ConnectionError:  # it does not listen yet
+    except (requests.ConnectionError, requests.Timeout):  # it does not listen yet
         return False
 
 
@@ -81,6 +81,7 @@ def test_a_worker_that_dies_is_replaced_and_what_is_counted_is_of_all(
     before = children(process.pid)
     assert len(before) == 2
     assert [ask(url) for _ in range(20)] == [200] * 20
+    before = children(process.pid)
     os.kill(min(before), signal.SIGKILL)
     eventually(lambda: len(children(process.pid) - before) == 1)
     eventually(lambda: ready(url))
