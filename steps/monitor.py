@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WITHOUT_EVIDENCE = ("promote", "abort")
+SETTLED = 1.0
+"""Hours until a list of the live release is judged, at most: people click and buy after they have seen it."""
 HISTORY = 24 * 7
 """So many looks before this one its page shows."""
 
@@ -38,7 +40,8 @@ A click or a purchase counts for the last list that showed the item to the same 
 The accuracy of a release, which --min-accuracy is about, is its --metric as a share of what the best of the last five
 releases had when it was first seen enough: 1 is as good as the best has been. --tolerance compares a release with what
 it had then itself. Neither asks for a new model unless the figure is also lower by more than chance; nor within
---cool-down hours after the last time, nor while a canary runs.
+--cool-down hours after the last time, nor while a canary runs. Lists that are younger than an hour (than --within or
+half of --hours, where that is less) are not judged yet: what follows them is still to come.
 
 examples:
   python -m steps.monitor
@@ -75,6 +78,11 @@ class Request:
     within: float
     cool_down: float
     rules: Thresholds
+
+    @property
+    def settled(self) -> float:
+        """Hours after which a list is judged: by then most has followed of what does. Of a short time, half is left."""
+        return min(SETTLED, self.within, self.hours / 2)
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self.rules), "hours": self.hours, "within": self.within, "cool_down": self.cool_down}
@@ -168,7 +176,7 @@ def see(store: Store, request: Request, since: datetime, until: datetime) -> See
 
 def look(store: Store, request: Request, past: Sequence[Record], now: datetime) -> Outcome:
     """How the live release does, and whether that asks for a new one."""
-    from steps.artifacts import monitoring
+    from steps.artifacts import monitoring, window
     from steps.models import watching
 
     live = release.live(store.models)
@@ -176,13 +184,14 @@ def look(store: Store, request: Request, past: Sequence[Record], now: datetime) 
     found = Outcome(seen, live, past[0].at_first() if past else {}, past[0].retrained if past else "")
     if live is None:
         return replace(found, reason="nothing has been released yet: run the retrain workflow first")
-    here = seen.of(live.version)
-    judged = watching.quality(live.version, here, found.baselines, request.rules)
+    here = window.shown_until(seen.window, live.version, now - timedelta(hours=request.settled))
+    fresh = seen.of(live.version).lists - here.lists
+    judged = watching.quality(live.version, here, found.baselines, request.rules, fresh)
     wait = held_back(store, request, found.retrained, now) if judged.fell else ""
     retrain = judged.fell and not wait
     return replace(
         found,
-        baselines=monitoring.with_baseline(found.baselines, live.version, here, request.rules.least_lists),
+        baselines=monitoring.with_baseline(found.baselines, live.version, here, request.rules),
         accuracy=judged.accuracy,
         retrain=retrain,
         retrained=feedback.stamp(now) if retrain else found.retrained,

@@ -10,7 +10,9 @@ from typing import Any
 
 from steps.artifacts import names, records
 from steps.clients.object_store import Bucket, ObjectExistsError
+from steps.models import watching
 from steps.models.online import Figures
+from steps.models.watching import Thresholds
 
 LOOK, CANARY = "look", "canary"
 """What was asked: how the live release does, or what becomes of the canary."""
@@ -85,10 +87,13 @@ def page(record: Record) -> str:
     return _page(names.monitoring(f"{datetime.fromisoformat(record.created):{FORM}}"))
 
 
-def with_baseline(baselines: Mapping[int, Figures], version: int, now: Figures, least: int) -> dict[int, Figures]:
+def with_baseline(
+    baselines: Mapping[int, Figures], version: int, now: Figures, rules: Thresholds
+) -> dict[int, Figures]:
     """What the releases did at first, that of a version which was now seen enough for the first time among them."""
     found = dict(baselines)
-    if version not in found and now.lists >= least:
+    known = version in found and watching.taken(found[version], rules.metric)
+    if not known and now.lists >= rules.least_lists and watching.taken(now, rules.metric):
         found[version] = now
     return {one: found[one] for one in sorted(found)[-RELEASES:]}
 

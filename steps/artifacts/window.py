@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,17 @@ def by_version(window: Window, minutes: Iterable[Minute]) -> dict[int, Figures]:
     }
 
 
-def _shown(window: Window, version: int) -> dict[str, Any]:
-    """What users did with the lists of a version."""
+def shown_until(window: Window, version: int, last: datetime) -> Figures:
+    """The figures of those lists of a version that were not shown after this time."""
+    return Figures(**_shown(window, version, round(last.timestamp() * 1000)))
+
+
+def _shown(window: Window, version: int, last: int | None = None) -> dict[str, Any]:
+    """What users did with the lists of a version, up to a time in milliseconds since 1970."""
     lists, followed = window.lists, window.followed
     mine = lists.version == version
+    if last is not None:
+        mine &= lists.time <= last
     if not mine.any():
         return {}
     places = mine[lists.owner]

@@ -51,20 +51,23 @@ class Quality:
     """Its share of what the best of the last releases had reached, where both are known."""
 
 
-def quality(version: int, now: Figures, baselines: Mapping[int, Figures], rules: Thresholds) -> Quality:
+def quality(version: int, now: Figures, baselines: Mapping[int, Figures], rules: Thresholds, fresh: int = 0) -> Quality:
     """Compares a release with what it was at first itself, and with what the best of the last releases was at first.
 
-    That a figure is below a threshold is not enough: it must also be lower than before by more than chance.
+    That a figure is below a threshold is not enough: it must also be lower than before by more than chance. So many
+    lists more are too `fresh` to be judged: what follows them is still to come.
     """
-    if now.lists == 0:
+    if now.lists + fresh == 0:
         return Quality(False, f"there is no feedback on version {version} in this time")
     if now.lists < rules.least_lists:
         return Quality(
             False,
-            f"only {now.lists} lists of version {version} were shown, and {rules.least_lists} are needed to judge it",
+            f"only {now.lists} lists of version {version} were shown, and {rules.least_lists} are needed to judge it"
+            + (f"; what follows {fresh} more is awaited" if fresh else ""),
         )
     here = now.metrics[rules.metric]
-    known = {one: figures.metrics[rules.metric] for one, figures in baselines.items()}
+    # Nothing is no measure: more than it is no success, and less than it there cannot be.
+    known = {one: figures.metrics[rules.metric] for one, figures in baselines.items() if taken(figures, rules.metric)}
     best = max(known, key=lambda one: known[one].value, default=version)
     top = known.get(best, here)
     accuracy = here.value / top.value if top.value else 1.0
@@ -84,6 +87,8 @@ def quality(version: int, now: Figures, baselines: Mapping[int, Figures], rules:
             f"and {_percent(rules.min_accuracy)} is the least",
             accuracy,
         )
+    if own is None and not here.value:
+        return Quality(False, f"{said}, and nothing is no baseline", accuracy)
     if own is None:
         return Quality(False, f"{said}, which is its baseline from now on", accuracy)
     return Quality(False, f"{said}; its baseline is {own.value:.4f}", accuracy)
@@ -126,6 +131,11 @@ def canary(
         f"too little feedback to tell: {tried.lists} lists of version {version} were shown and {base.lists} of the "
         f"live one, and {rules.least_lists} of each are needed; {_by_flag(rules)}",
     )
+
+
+def taken(figures: Figures, metric: str) -> bool:
+    """Whether anything at all followed what was shown, as this metric counts it."""
+    return metric in figures.metrics and figures.metrics[metric].value > 0
 
 
 def failures(figures: Figures) -> Estimate:

@@ -139,6 +139,21 @@ def test_a_new_release_that_is_worse_than_the_one_before_asks_for_another(run_st
     assert run_step("monitor", "--hours", "2", "--cool-down", "0", "--min-accuracy", "0.5")[1]["retrain"] == "false"
 
 
+def test_what_was_shown_just_now_is_no_baseline_and_nor_is_nothing(run_step: Run, folder_store: Store) -> None:
+    go_live(folder_store, 1, ago(hours=40))
+    told(folder_store, 1, 400, 0.0, ago(minutes=20))
+    _, out = run_step("monitor")
+    assert out["reason"].startswith("only 0 lists of version 1 were shown")
+    assert out["reason"].endswith("what follows 400 more is awaited")
+    told(folder_store, 1, 400, 0.0, ago(hours=30))
+    _, out = run_step("monitor", "--hours", "36")
+    assert out["reason"].endswith("and nothing is no baseline")
+    assert [one["baselines"] for one in records(folder_store)] == [{}, {}]
+    told(folder_store, 1, 400, 0.4, ago(hours=3))
+    run_step("monitor", "--hours", "6")
+    assert records(folder_store)[-1]["baselines"]["1"]["metrics"]["ndcg"]["value"] == 0.4
+
+
 def test_a_step_that_is_started_again_answers_as_before(run_step: Run, folder_store: Store) -> None:
     go_live(folder_store, 1, ago(hours=40))
     told(folder_store, 1, 400, 0.4, ago(hours=30))

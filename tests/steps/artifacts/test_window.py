@@ -55,6 +55,14 @@ def test_what_came_too_late_counts_for_no_list() -> None:
     assert seen.newest_purchase == (NOON + timedelta(seconds=61)).timestamp() * 1000
 
 
+def test_of_a_time_only_what_was_shown_until_its_end_is_told() -> None:
+    late = [event(f"u{number}", SHOWN, "a", seconds=100, version=7) for number in range(9)]
+    seen = Window.of([*visits(7, 40), *visits(8, 20, "v"), *late], DAY)
+    assert window.shown_until(seen, 7, NOON) == window.by_version(Window.of(visits(7, 40), DAY), [])[7]
+    assert window.shown_until(seen, 7, NOON + timedelta(seconds=100)).lists == 49
+    assert window.shown_until(seen, 7, NOON - timedelta(seconds=1)) == Figures()
+
+
 def test_without_feedback_there_is_nothing_to_see() -> None:
     seen = Window.of([], DAY)
     assert (seen.events, seen.newest_purchase, window.by_version(seen, [])) == (0, None, {})

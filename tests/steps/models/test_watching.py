@@ -54,8 +54,20 @@ def test_a_release_is_measured_by_the_best_of_those_before_it() -> None:
     assert not watching.quality(4, seen(0.28), before, RULES).fell
 
 
-def test_a_baseline_of_nothing_is_no_reason_to_retrain() -> None:
-    assert watching.quality(1, seen(0.0, wide=0.0), {1: seen(0.0, wide=0.0)}, RULES).accuracy == 1.0
+def test_a_baseline_of_nothing_is_none() -> None:
+    nothing = seen(0.0, wide=0.0)
+    assert watching.quality(1, nothing, {1: nothing}, RULES) == watching.quality(1, nothing, {}, RULES)
+    assert watching.quality(1, nothing, {}, RULES).reason.endswith(", and nothing is no baseline")
+    assert watching.quality(1, seen(0.2), {1: nothing}, RULES).reason.endswith("which is its baseline from now on")
+    assert watching.quality(2, nothing, {1: seen(0.2), 2: nothing}, RULES).fell
+
+
+def test_of_lists_too_fresh_to_judge_it_is_said_that_they_are_awaited() -> None:
+    judged = watching.quality(3, seen(0.0, lists=99), {}, RULES, fresh=20)
+    assert judged.reason == (
+        "only 99 lists of version 3 were shown, and 100 are needed to judge it; what follows 20 more is awaited"
+    )
+    assert watching.quality(3, Figures(), {}, RULES, fresh=20).reason.startswith("only 0 lists")
 
 
 def test_a_canary_that_is_worse_by_more_than_chance_is_aborted() -> None:
