@@ -116,6 +116,8 @@ class Streams:
         self.problem = "not connected yet"
         self._name = f"{settings.group}-{uuid.uuid4().hex[:12]}"
         self._batch: list[Message] = []
+        self._in_vain = 0
+        """Turns that have failed one after the other."""
         self._measured = 0.0
         self._since = 0.0
         """When the turn began that is being worked on; 0 while there is none."""
@@ -226,11 +228,15 @@ class Streams:
             self.counts.again += 1
             if error.args[0].fatal():
                 raise
-            log.warning("streams: read again: %s", kafka.in_words(self.settings, error))
+            self.problem = str(kafka.in_words(self.settings, error))
+            log.warning("streams: read again: %s", self.problem)
             self._insist(lambda: producer.abort_transaction(kafka.ANSWER_SECONDS))
             self._rewind(consumer, batch)
+            # What moves partitions fails once; what always fails, such as a missing right, must not keep a core busy.
+            self._stopped.wait(PAUSES[min(self._in_vain, len(PAUSES) - 1)])
+            self._in_vain += 1
             return
-        self.problem = ""
+        self.problem, self._in_vain = "", 0
         dead = sum(one.topic == self.settings.dead_letters for one in outgoing)
         self.counts.turns += 1
         self.counts.dead_letters += dead

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from steps.clients import kafka
 from steps.runtime.kafka_settings import KafkaSettings
@@ -304,3 +304,22 @@ def test_servers_that_come_go_and_are_killed_answer_each_request_once(
     with server(kafka_settings, most=256):
         answers.count(3100)
     assert Counter(answers.ids()) == Counter(f"r-{number}" for number in range(3100))
+
+
+def test_what_fails_again_and_again_waits_longer_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    running = Streams(KafkaSettings("localhost:1"), list)
+    waits: list[float] = []
+    monkeypatch.setattr(running._stopped, "wait", lambda seconds: waits.append(seconds) or False)
+    monkeypatch.setattr(running, "_answered", lambda batch: [])
+    monkeypatch.setattr(running, "_rewind", lambda consumer, batch: None)
+    monkeypatch.setattr(running, "_insist", lambda call: None)
+
+    def refuse(*details: object) -> None:
+        raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+
+    monkeypatch.setattr(running, "_commit", refuse)
+    for _ in range(7):
+        running._work(None, None, [])  # type: ignore[arg-type]
+    assert waits == [0.1, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0]
+    assert running.problem
