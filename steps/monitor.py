@@ -32,6 +32,8 @@ SETTLED = 1.0
 """Hours until a list of the live release is judged, at most: people click and buy after they have seen it."""
 HISTORY = 24 * 7
 """So many looks before this one its page shows."""
+MEANWHILE = 10
+"""At most so many others are written while one is made: an hourly one, a canary's, and what somebody starts by hand."""
 
 ABOUT = f"""what is measured, by version, from what the shop's site sends as feedback:
 {chr(10).join(f"  {name.ljust(9)} {meaning}" for name, meaning in ONLINE_METRICS.items())}
@@ -127,7 +129,9 @@ def run(step: Step) -> None:
     record = repeated(past, step.settings.run, asked)
     if record is None:
         found = (trial if step.flags.canary else look)(store, request, past, now)
-        record = monitoring.write(store.models, told(store, request, found, step.settings.run, asked), now)
+        made = told(store, request, found, step.settings.run, asked)
+        made = monitoring.beside(made, [*monitoring.newest(store.models, MEANWHILE), *past])
+        record = monitoring.write(store.models, made, now)
     store.models.put(monitoring.page(record), monitoring_page.render(record, past).encode())
     log.info("%s", record.reason)
     step.output("retrain", "true" if record.retrain else "false")
@@ -181,7 +185,7 @@ def look(store: Store, request: Request, past: Sequence[Record], now: datetime) 
 
     live = release.live(store.models)
     seen = see(store, request, now - timedelta(hours=request.hours), now)
-    found = Outcome(seen, live, past[0].at_first() if past else {}, past[0].retrained if past else "")
+    found = Outcome(seen, live, past[0].at_first() if past else {}, monitoring.last_retrained(past))
     if live is None:
         return replace(found, reason="nothing has been released yet: run the retrain workflow first")
     here = window.shown_until(seen.window, live.version, now - timedelta(hours=request.settled))
@@ -212,13 +216,14 @@ def held_back(store: Store, request: Request, retrained: str, now: datetime) -> 
 
 def trial(store: Store, request: Request, past: Sequence[Record], now: datetime) -> Outcome:
     """What becomes of the running canary, by all that was seen since it began."""
+    from steps.artifacts import monitoring
     from steps.models import watching
 
     running = canary.running(store.models)
     since = datetime.fromisoformat(running.created) if running else now - timedelta(hours=request.hours)
     seen = see(store, request, since, now)
-    before, retrained = (past[0].at_first(), past[0].retrained) if past else ({}, "")
-    found = Outcome(seen, release.live(store.models), before, retrained)
+    before = past[0].at_first() if past else {}
+    found = Outcome(seen, release.live(store.models), before, monitoring.last_retrained(past))
     if running is None:
         return replace(found, reason="no canary is running", canary={"decision": watching.NONE})
     shown = running.mode == canary.CANARY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -65,6 +65,23 @@ def as_json(figures: Mapping[int, Figures]) -> dict[str, Any]:
 def newest(models: Bucket, count: int) -> list[Record]:
     """The last so many looks, the newest first."""
     return [records.read(models, key, Record) for key in reversed(_keys(models)[-count:])]
+
+
+def beside(record: Record, others: Sequence[Record]) -> Record:
+    """A look that is to be written, with what the next has to know of others, the newest first: they may have been
+    written since it began.
+    """
+    known = {**(others[0].baselines if others else {}), **record.baselines}
+    return replace(
+        record,
+        baselines={version: known[version] for version in sorted(known, key=int)[-RELEASES:]},
+        retrained=last_retrained([record, *others]),
+    )
+
+
+def last_retrained(looks: Iterable[Record]) -> str:
+    """When one of them asked for a new model last; empty where none did."""
+    return max((one.retrained for one in looks), default="")
 
 
 def write(models: Bucket, record: Record, now: datetime) -> Record:

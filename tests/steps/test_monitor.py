@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from steps import monitor
 from steps.artifacts import canary, feedback, monitoring, release, served
 from steps.artifacts.canary import Canary
 from steps.artifacts.feedback import BOUGHT, CLICKED, SHOWN, Event
@@ -240,6 +241,44 @@ def test_a_look_at_a_canary_forgets_nothing_of_the_live_release(run_step: Run, f
     run_step("monitor", "--canary")
     told(folder_store, 1, 400, 0.2, ago(hours=1))
     assert run_step("monitor", "--hours", "2")[1]["retrain"] == "true"
+
+
+def test_looks_at_the_same_time_forget_nothing_of_each_other(
+    run_step: Run, folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_live(folder_store, 1, ago(hours=40))
+    told(folder_store, 1, 400, 0.4, ago(hours=30))
+    run_step("monitor", "--hours", "36")
+    told(folder_store, 1, 400, 0.2, ago(hours=1))
+
+    measured = monitor.drifted
+
+    def meanwhile(*_: object) -> dict[str, Any]:
+        monkeypatch.setattr(monitor, "drifted", measured)
+        assert run_step("monitor", "--hours", "2")[1]["retrain"] == "true"
+        return {}
+
+    monkeypatch.setattr(monitor, "drifted", meanwhile)
+    run_step("monitor", "--canary")
+    asked, verdict = records(folder_store)[-2:]
+    assert (asked["asked"], verdict["asked"]) == (monitoring.LOOK, monitoring.CANARY)
+    assert verdict["retrained"] == asked["retrained"] != ""
+    assert run_step("monitor", "--hours", "2")[1]["retrain"] == "false"
+
+
+def test_of_the_baselines_of_several_looks_those_of_the_last_releases_are_kept() -> None:
+    def blank(retrained: str, *versions: int) -> monitoring.Record:
+        return monitoring.Record(
+            created="", run="", asked=monitoring.LOOK, since="", until="", live=0, events=0, versions={},
+            baselines={str(one): {"lists": one} for one in versions}, drift={}, freshness={}, thresholds={},
+            accuracy=None, retrain=False, reason="", retrained=retrained,
+        )  # fmt: skip
+
+    mine, newest, older = blank("", 9, 7), blank("", 6, 8, 10), blank("2026-03-29T12:00:00.000Z", 1)
+    found = monitoring.beside(mine, [newest, older])
+    assert list(found.baselines) == ["6", "7", "8", "9", "10"]
+    assert found.retrained == older.retrained
+    assert monitoring.beside(mine, []).retrained == ""
 
 
 def test_drift_and_ages_are_told_where_there_is_a_snapshot(run_step: Run, folder_store: Store) -> None:
