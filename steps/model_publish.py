@@ -77,6 +77,7 @@ def run(step: Step) -> None:
     addresses = parse_slots(settings.slots)
     deadline = Deadline(whole_number("--deadline", flags.deadline or "300", low=1))
 
+    canary.settle(models)
     made: Release | Canary
     if flags.abort or flags.rollback == CANARY:
         made, became = abort(models, flags.version, flags.reason or flags.abort or NO_REASON), ABORTED
@@ -153,12 +154,8 @@ def promote(models: Bucket, version: str, reason: str, addresses: Addresses, dea
     if canary.ended(models, tried) is None:
         with server_of(models, tried.slot, addresses) as server:
             see_it_answer(server, tried.version, candidate.read(models, tried.candidate), deadline)
-    over = canary.ended(models, tried)
-    if over is None:
-        made = tried.as_release(reason)
-        release.create(models, made)
-        canary.end(models, tried.version, canary.PROMOTED, made.reason)
-        return made
+    why = tried.as_release(reason).reason
+    over = canary.ended(models, tried) or canary.end(models, tried.version, canary.PROMOTED, why)
     live = release.require(models, "live")
     if live.version != tried.version:
         raise CheckFailedError(
@@ -171,10 +168,8 @@ def promote(models: Bucket, version: str, reason: str, addresses: Addresses, dea
 def abort(models: Bucket, version: str, reason: str) -> Canary:
     """The canary is asked no more. It stays in its slot until that is filled again, for whoever is asking it now."""
     tried = canary.require(models, version)
-    if canary.ended(models, tried) is None:
-        canary.end(models, tried.version, canary.ABORTED, reason)
-    over = canary.ended(models, tried)
-    if over and over.outcome == canary.PROMOTED:
+    over = canary.ended(models, tried) or canary.end(models, tried.version, canary.ABORTED, reason)
+    if over.outcome == canary.PROMOTED:
         raise CheckFailedError(f"version {tried.version} is no canary any more, it went live: --rollback takes it back")
     return tried
 

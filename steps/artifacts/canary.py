@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from steps.artifacts import names, records, release
 from steps.artifacts.release import Release
@@ -91,12 +92,21 @@ def newest_first(models: Bucket) -> Iterator[Canary]:
 
 
 def running(models: Bucket) -> Canary | None:
-    """The one that is tried now: the newest without an end, as long as what it is tried against is live."""
-    started, ended = _listed(models)
-    if not started - ended:
+    """The one that is tried now: the newest without an end, as long as what it is tried against is live.
+
+    One that was promoted goes on until its release is there, so that its users notice nothing.
+    """
+    started, over = _listed(models)
+    if not started:
         return None
-    newest, live = read(models, max(started - ended)), release.live(models)
-    return newest if live and live.version == newest.base else None
+    live = release.live(models)
+    for version in sorted(started, reverse=True):
+        if live and version < live.version:
+            break
+        if version not in over or _said(models, version).outcome == PROMOTED:
+            tried = read(models, version)
+            return tried if live and live.version == tried.base else None
+    return None
 
 
 def require(models: Bucket, version: str) -> Canary:
@@ -122,17 +132,28 @@ def start(models: Bucket, canary: Canary) -> None:
 
 
 def end(models: Bucket, version: int, outcome: str, reason: str) -> End:
-    """Ends the trial of a version. Where it has ended already, that end stands."""
-    mine = End(version, outcome, reason, records.now())
+    """Ends the trial of a version, and returns how it has ended: where somebody was first, that end stands.
+
+    The word comes before the deed, so that of those who promote and those who abort exactly one can succeed. Whoever
+    finds that it was promoted makes it live, for who said so may have been killed.
+    """
+    stands = say(models, End(version, outcome, reason, records.now()))
+    if stands.outcome == PROMOTED:
+        _make_live(models, stands)
+    return stands
+
+
+def say(models: Bucket, mine: End) -> End:
+    """Writes an end unless there is one, and returns the one that stands."""
     try:
-        models.create(names.canary_end(version), records.encode(mine))
+        models.create(names.canary_end(mine.version), records.encode(mine))
     except ObjectExistsError:
-        return records.read(models, names.canary_end(version), End)
+        return _said(models, mine.version)
     return mine
 
 
 def ended(models: Bucket, canary: Canary) -> End | None:
-    """How a trial ended; None while it goes on.
+    """How a trial ended; None while it goes on, which one that was promoted does until it is live.
 
     What was released has been promoted, and what is live now has superseded the rest, whether somebody came to write
     that down or was killed before.
@@ -141,18 +162,41 @@ def ended(models: Bucket, canary: Canary) -> End | None:
     if canary.version in later:
         return _by_release(canary, PROMOTED, release.read(models, canary.version))
     try:
-        return records.read(models, names.canary_end(canary.version), End)
+        said = _said(models, canary.version)
     except ObjectMissingError:
-        return _by_release(canary, SUPERSEDED, release.read(models, later[0])) if later else None
+        said = None
+    if said and said.outcome != PROMOTED:
+        return said
+    return _by_release(canary, SUPERSEDED, release.read(models, later[0])) if later else None
 
 
 def settle(models: Bucket) -> None:
-    """Writes down the ends that somebody was killed before writing."""
+    """Finishes what somebody was killed in: makes live what was promoted, and writes down the ends of the others."""
     started, over = _listed(models)
     for version in sorted(started - over):
         found = ended(models, read(models, version))
         if found:
             end(models, version, found.outcome, found.reason)
+    if started & over:
+        newest = _said(models, max(started & over))
+        if newest.outcome == PROMOTED:
+            _make_live(models, newest)
+
+
+def _make_live(models: Bucket, promoted: End) -> None:
+    """Releases what was promoted, unless that was done already or another version went live after what it was tried
+    against.
+    """
+    tried = read(models, promoted.version)
+    if any(version > tried.base for version in release.versions(models)):
+        return
+    # Where somebody else is at the same, it is released all the same.
+    with suppress(TryAgainError):
+        release.create(models, replace(tried.as_release(), reason=promoted.reason))
+
+
+def _said(models: Bucket, version: int) -> End:
+    return records.read(models, names.canary_end(version), End)
 
 
 def _by_release(canary: Canary, outcome: str, made: Release) -> End:

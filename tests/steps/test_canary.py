@@ -283,7 +283,7 @@ def test_a_trial_that_was_taken_back_is_not_begun_again_by_repeating_its_step(
 
 START = [(slots, "claim"), (slots, "drop"), (slots, "fill"), (canary, "start"), (slots, "drop_older"),
          (slots, "drop_claims")]  # fmt: skip
-PROMOTE = [(release, "create"), (canary, "end"), (slots, "drop_older"), (slots, "drop_claims")]
+PROMOTE = [(canary, "say"), (release, "create"), (canary, "end"), (slots, "drop_older"), (slots, "drop_claims")]
 ABORT = [(canary, "end"), (slots, "drop_claims")]
 BACK = [(canary, "end"), (slots, "claim"), (slots, "fill"), (release, "create"), (slots, "drop_older"),
         (slots, "drop_claims")]  # fmt: skip
@@ -326,13 +326,80 @@ def test_killed_while_it_promotes_the_same_command_finishes_that(
     run_step: Run, tried: Store, tmp_path: Path, module: Any, write: str
 ) -> None:
     killed_after(module, write, tmp_path / "store", "run-2", "--promote")
-    assert canary.running(tried.models) is None
-    assert outcome(tried, 2)[0] == "promoted"
+    if write != "say":
+        assert canary.running(tried.models) is None
+        assert outcome(tried, 2)[0] == "promoted"
     code, outputs = run_step("model_publish", "--promote", RUN="run-2")
     assert (code, outputs["version"], outputs["became"]) == (0, "2", "live")
     assert release.versions(tried.models) == [1, 2]
     assert tried.models.exists("canaries/2.end.json")
     assert in_slots(tried) == {"blue/1", "green/2"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "run", "answer", "then"),
+    [
+        (("--abort", "fewer clicks"), "", "version 2 is no canary any more, it went live", [1, 2]),
+        ((), "run-3", "run run-3 was judged against version 1, but version 2 is live now", [1, 2]),
+        (("--rollback",), "back", "version 3 is live", [1, 2, 3]),
+    ],
+)
+def test_killed_between_the_word_and_the_release_whoever_comes_next_makes_it_live(
+    run_step: Run, tried: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    flags: tuple[str, ...], run: str, answer: str, then: list[int],
+) -> None:  # fmt: skip
+    killed_after(canary, "say", tmp_path / "store", "run-2", "--promote", "--reason", "more clicks")
+    assert release.versions(tried.models) == [1]
+    assert running(tried).version == 2, "its users go on being shown it"
+    code, _ = run_step("model_publish", *flags, RUN=run)
+    assert code == (0 if flags == ("--rollback",) else 69)
+    assert any(answer in message for message in caplog.messages)
+    assert release.versions(tried.models) == then
+    made = release.read(tried.models, 2)
+    assert (made.slot, made.candidate, made.previous) == ("green", "candidates/run-2/als", 1)
+    assert made.reason == "promoted, after a canary of 10 % beside version 1: more clicks"
+    assert outcome(tried, 2) == ("promoted", made.reason)
+    assert "green/2" in in_slots(tried)
+
+
+@pytest.mark.parametrize(("flags", "how"), [(("--abort", "worse"), "aborted"), (("--force", "now"), "superseded")])
+def test_what_was_ended_while_somebody_was_about_to_promote_it_does_not_go_live(
+    run_step: Run, tried: Store, make_verdict: Judge, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, flags: tuple[str, ...], how: str,
+) -> None:  # fmt: skip
+    """The other came after the last look at whether it still runs."""
+    make_verdict(tried, "refused", promote=False)
+    say = canary.say
+
+    def late(models: Any, mine: canary.End) -> canary.End:
+        monkeypatch.setattr(canary, "say", say)
+        assert run_step("model_publish", *flags, RUN="refused")[0] == 0
+        return say(models, mine)
+
+    monkeypatch.setattr(canary, "say", late)
+    assert run_step("model_publish", "--promote") == (69, {})
+    assert f"version 2 is no canary any more: {how}" in sentence(caplog)
+    assert 2 not in release.versions(tried.models)
+    assert outcome(tried, 2)[0] == how
+    assert canary.running(tried.models) is None
+
+
+def test_what_cannot_wait_comes_after_what_was_promoted_at_the_same_moment(
+    run_step: Run, tried: Store, make_verdict: Judge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word was given after the first look of the other, which ends a trial that is none any more."""
+    make_verdict(tried, "refused", promote=False)
+    say = canary.say
+
+    def late(models: Any, mine: canary.End) -> canary.End:
+        say(models, canary.End(2, canary.PROMOTED, "more clicks", mine.created))
+        return say(models, mine)
+
+    monkeypatch.setattr(canary, "say", late)
+    code, outputs = run_step("model_publish", "--force", "the shop is empty", RUN="refused")
+    assert (code, outputs["version"], outputs["slot"]) == (0, "3", "blue")
+    assert [release.read(tried.models, version).previous for version in (2, 3)] == [1, 2]
+    assert in_slots(tried) == {"green/2", "blue/3"}
 
 
 @pytest.mark.parametrize(("module", "write"), ABORT)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from steps.artifacts import canary
+from steps.artifacts import canary, release
 from steps.artifacts.canary import Canary, End
 from steps.artifacts.candidate import Candidate
 from steps.artifacts.release import Release
@@ -108,6 +108,42 @@ def test_what_was_released_was_promoted_whatever_else_is_written(
         assert found.outcome == "promoted"
         assert canary.running(models) is None
         canary.end(models, 2, canary.ABORTED, "worse")
+
+
+def test_what_was_promoted_goes_on_until_it_is_live_and_whoever_settles_makes_it_so_once(
+    store: Store, make_candidate: Make, make_release: MakeRelease
+) -> None:
+    models, made = store.models, make_candidate(store, "run-1")
+    make_release(store, made, 1)
+    mine = trial(made, 2, 1)
+    canary.start(models, mine)
+    canary.say(models, End(2, canary.PROMOTED, "more clicks", "2026-01-03T00:00:00Z"))
+    assert (canary.running(models), canary.ended(models, mine)) == (mine, None)
+    for _ in range(2):
+        canary.settle(models)
+        assert release.versions(models) == [1, 2]
+        assert release.read(models, 2).reason == "more clicks"
+        assert canary.running(models) is None
+    found = canary.ended(models, mine)
+    assert found
+    assert (found.outcome, found.reason) == ("promoted", "more clicks")
+
+
+def test_what_was_promoted_does_not_come_back_under_what_is_live_by_now(
+    folder_store: Store, make_candidate: Make, make_release: MakeRelease
+) -> None:
+    models, made = folder_store.models, make_candidate(folder_store, "run-1")
+    make_release(folder_store, made, 1)
+    mine = trial(made, 2, 1)
+    canary.start(models, mine)
+    canary.say(models, End(2, canary.PROMOTED, "more clicks", "2026-01-03T00:00:00Z"))
+    make_release(folder_store, made, 3)
+    canary.settle(models)
+    assert release.versions(models) == [1, 3]
+    assert canary.running(models) is None
+    found = canary.ended(models, mine)
+    assert found
+    assert (found.outcome, found.reason) == ("superseded", "version 3 went live: promoted")
 
 
 def test_it_says_what_it_is_and_what_it_becomes(folder_store: Store, make_candidate: Make) -> None:
