@@ -114,6 +114,29 @@ def test_the_server_is_given_the_keys_that_the_programs_use(services: dict[str, 
         assert environment["S3_ENDPOINT"] == "http://minio:9000"
 
 
+def test_tokens_are_for_those_who_check_or_send_them_and_none_is_the_default(
+    text: str, own: dict[str, dict[str, Any]]
+) -> None:
+    having = {name: {key for key in one["environment"] if key.startswith("API_TOKEN")} for name, one in own.items()}
+    assert having.pop("serve") == {"API_TOKEN", "API_TOKENS"}
+    assert having.pop("client") == {"API_TOKEN"}
+    assert not any(having.values())
+    assert "API_TOKENS: ${API_TOKENS:-}" in text
+    assert not own["serve"]["environment"]["API_TOKENS"]
+    assert not own["serve"]["environment"]["API_TOKEN"]
+
+
+@pytest.mark.parametrize("variable", [f"KAFKA_{name}" for name in (
+    "BROKERS", "SECURITY", "MECHANISM", "USERNAME", "PASSWORD", "TOPIC_PREFIX",
+)])  # fmt: skip
+def test_what_is_said_of_kafka_reaches_those_who_use_it(
+    text: str, own: dict[str, dict[str, Any]], variable: str
+) -> None:
+    assert f"${{{variable}:-}}" in text
+    for service in ("serve", "model-publish", "client"):
+        assert not own[service]["environment"][variable]
+
+
 def test_a_program_accepts_the_environment_of_its_service(own: dict[str, dict[str, Any]]) -> None:
     for service in own.values():
         environment = {name: value for name, value in service["environment"].items() if value is not None}

@@ -19,8 +19,12 @@ ROOT = Path(__file__).parents[3]
 TREE = ROOT / "containers" / "kubernetes"
 DOCKERFILE = (ROOT / "containers" / "Dockerfile").read_text(encoding="utf-8")
 KEYS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "secret"}
-# A Secret that people or a vault bring; only the overlay for one machine has it, with keys that are no secret.
-FROM_OUTSIDE = {"recommender-s3"}
+# Secrets that people or a vault bring; only the overlay for one machine has the first, with keys that are no secret.
+FROM_OUTSIDE = {
+    "recommender-s3": set(KEYS),
+    "recommender-tokens": {"API_TOKENS"},
+    "recommender-kafka": {"KAFKA_USERNAME", "KAFKA_PASSWORD"},
+}
 STEP = {
     "workflows.argoproj.io/workflow": "retrain-1",
     "app.kubernetes.io/part-of": "recommender",
@@ -64,7 +68,8 @@ def ours(overlay):
 def test_settings_and_secrets_that_a_container_reads_exist(objects):
     for name, container in objects.containers():
         for source in container.get("envFrom", []):
-            assert source["configMapRef"]["name"] in objects.names("ConfigMap"), name
+            wanted = source["configMapRef"]
+            assert wanted.get("optional") or wanted["name"] in objects.names("ConfigMap"), name
         for variable in container["env"]:
             reference = variable.get("valueFrom", {})
             if "configMapKeyRef" in reference:
@@ -72,9 +77,25 @@ def test_settings_and_secrets_that_a_container_reads_exist(objects):
                 assert wanted["key"] in objects.named("ConfigMap", wanted["name"])["data"], name
             if "secretKeyRef" in reference:
                 wanted = reference["secretKeyRef"]
-                known = objects.names("Secret") | FROM_OUTSIDE
-                assert wanted["name"] in known, name
-                assert wanted["key"] in KEYS, name
+                assert wanted["key"] in FROM_OUTSIDE[wanted["name"]], name
+
+
+def test_tokens_and_kafka_are_for_the_model_servers_alone_and_may_be_missing(objects):
+    optional = {
+        "API_TOKENS": "recommender-tokens",
+        **dict.fromkeys(FROM_OUTSIDE["recommender-kafka"], "recommender-kafka"),
+    }
+    for name, container in objects.containers():
+        found = {
+            variable["name"]: variable["valueFrom"]["secretKeyRef"]
+            for variable in container["env"]
+            if variable["name"] in optional
+        }
+        wanted = optional if name == "model-server/serve" else {}
+        assert found == {key: {"name": secret, "key": key, "optional": True} for key, secret in wanted.items()}, name
+        kafka = {"configMapRef": {"name": "recommender-kafka", "optional": True}}
+        assert (kafka in container.get("envFrom", [])) is bool(wanted), name
+    assert "recommender-kafka" not in objects.names("ConfigMap")
 
 
 def test_accounts_and_volumes_of_a_pod_exist(objects):
@@ -263,7 +284,7 @@ def test_keys_are_only_in_the_overlay_for_one_machine(every):
     for overlay in every.values():
         for name, container in overlay.containers():
             for variable in container["env"]:
-                if re.search("KEY|SECRET|PASSWORD|USER", variable["name"]):
+                if re.search("KEY|SECRET|PASSWORD|USER|TOKEN", variable["name"]):
                     assert "value" not in variable, name
     for path in TREE.rglob("*.yaml"):
         if path.parent.name != "kind":
@@ -327,6 +348,21 @@ def test_who_must_talk_may_and_nobody_else(overlay, objects):
         assert way(objects, "Egress", blue, None, 443)
     else:
         assert not way(objects, "Egress", server, None, 443)
+
+
+def test_the_model_servers_reach_kafka_where_an_overlay_says_so(overlay, objects, tmp_path, golden):
+    above = {
+        "resources": [os.path.relpath(TREE / "overlays" / overlay, tmp_path.resolve())],
+        "components": [os.path.relpath(TREE / "components" / "kafka", tmp_path.resolve())],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(above))
+    opened = type(objects)(golden.render(tmp_path.resolve()))
+    assert len(opened) == len(objects) + 1
+    for port in (9092, 9093):
+        assert not way(objects, "Egress", pod_labels(objects, "model-server"), None, port)
+        assert way(opened, "Egress", pod_labels(opened, "model-server"), None, port)
+        assert not way(opened, "Egress", pod_labels(opened, "tf-serving-blue"), None, port)
+        assert not way(opened, "Egress", STEP, None, port)
 
 
 def test_everybody_may_ask_for_names(overlay, objects):
