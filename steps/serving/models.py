@@ -9,7 +9,6 @@ from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 
 from steps.models.ids import UNKNOWN, Codes
@@ -192,8 +191,3 @@ def place_of(user: str, version: int) -> float:
     """A user's place between 0 and 100, another one for every version."""
     digest = hashlib.blake2b(f"{version}:{user}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return 100 * int.from_bytes(digest, "big") / 2**64
-
-
-def known_users(model: Model, users: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Of each user, whether the model has learned from any purchase."""
-    return model.scorer.known(model.scorer.users.codes(users))

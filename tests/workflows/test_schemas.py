@@ -129,7 +129,9 @@ def test_argo_lint_accepts_everything(tmp_path):
 @pytest.mark.skipif(not shutil.which("argo"), reason="there is no argo command on the PATH")
 def test_argo_lint_would_notice(tmp_path):
     broken = build("retrain")
-    broken["spec"]["templates"][-1]["dag"]["tasks"][0]["template"] = "nowhere"
+    dag = next(template["dag"] for template in broken["spec"]["templates"] if "dag" in template)
+    dag["tasks"][0]["template"] = "nowhere"
     (tmp_path / "all.yaml").write_text(to_yaml([broken]))
     linted = subprocess.run(["argo", "lint", "--offline", str(tmp_path)], capture_output=True, text=True, check=False)
     assert linted.returncode == 1
+    assert "nowhere" in linted.stdout + linted.stderr
