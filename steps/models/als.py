@@ -11,7 +11,8 @@ import scipy.sparse as sp
 
 from steps.models.blas import one_thread, processors
 from steps.models.factor_model import FactorModel
-from steps.models.factors import Factors, FoldIn
+from steps.models.factors import Factors
+from steps.models.fold_in import FoldIn
 from steps.models.interactions import DAY, Interactions
 from steps.models.large_least_squares import LargeSides, compiling_pays
 from steps.models.least_squares import Sides

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-from steps.models.factors import Factors, FoldIn
+from steps.models.factors import Factors
+from steps.models.fold_in import FoldIn
 from steps.models.interactions import Interactions
 from steps.models.recommender import Floats, Report
 from steps.models.scorer_model import ScorerModel, shared

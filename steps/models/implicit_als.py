@@ -12,7 +12,7 @@ import numpy as np
 from steps.models.blas import one_thread
 from steps.models.bounds import require
 from steps.models.factor_model import FactorModel
-from steps.models.factors import FoldIn
+from steps.models.fold_in import FoldIn
 from steps.models.interactions import Interactions
 from steps.models.recommender import Floats, Report
 from steps.runtime.errors import CheckFailedError, UsageError

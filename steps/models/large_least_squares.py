@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from steps.models.factors import FoldIn
+from steps.models.fold_in import FoldIn
 from steps.models.least_squares import (
     MOST_STEPS,
     ROWS_AT_ONCE,

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from steps.models.factors import FoldIn
+from steps.models.fold_in import FoldIn
 from steps.models.portions import stretches
 from steps.models.recommender import Floats
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -225,19 +225,31 @@ class Scorer(ABC):
         """
         return False
 
-    def recommend_for(self, items: Codes, k: int) -> Recommendations:
-        """The k best items for somebody who just bought these, without them: one row, and no training.
+    def recommend_for(self, baskets: Sequence[Codes], k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
+        """The k best items for somebody who just bought these, a row a basket, without them and what `hidden` marks.
 
-        `known` is False, and the row popular items, where none of the items is known or the kind cannot fold in.
+        No training. `known` is False, and the row popular items, where none of the items is known or the kind cannot
+        fold in.
         """
-        bought = np.unique(items[items != UNKNOWN])
-        history = sp.csr_matrix(
-            (np.ones(len(bought), np.float32), bought, np.array([0, len(bought)])), (1, len(self.items))
-        )
-        personal = self.folded(history) if len(bought) else None
-        scores = np.array(self.popularity[None] if personal is None else personal, np.float32)
-        hide(scores, history)
-        return Recommendations(*best(scores, k), np.array([personal is not None]))
+        items, values = np.empty((len(baskets), k), np.int32), np.empty((len(baskets), k), np.float32)
+        known = np.zeros(len(baskets), np.bool_)
+        for row, basket in enumerate(baskets):
+            bought = basket[basket != UNKNOWN]
+            personal = self.after(bought) if len(bought) else None
+            known[row] = personal is not None
+            scores = np.array(self.popularity[None] if personal is None else personal, np.float32)
+            scores[:, bought] = LOWEST
+            if hidden is not None:
+                hide(scores, hidden[[row]])
+            items[row], values[row] = best(scores, k)
+        return Recommendations(items, values, known)
+
+    def after(self, bought: Codes) -> Floats | None:
+        """The scores of every item for somebody who bought these, the last one last: one row; None where a kind cannot
+        tell. For most kinds neither their order counts nor how often each was bought."""
+        once = np.unique(bought)
+        marks = np.ones(len(once), np.float32)
+        return self.folded(sp.csr_matrix((marks, once, np.array([0, len(once)])), (1, len(self.items))))
 
     def similar(self, item: int, k: int) -> Recommendations | None:
         """The k items most alike to one, without itself: one row, fewer where no others are alike at all."""

@@ -14,10 +14,10 @@ import scipy.sparse as sp
 from steps.models.attention import PADDING, Shape, last_states, right_aligned
 from steps.models.bounds import require
 from steps.models.factors import Factors
-from steps.models.ids import UNKNOWN, Codes
+from steps.models.ids import Codes
 from steps.models.interactions import Interactions
-from steps.models.recommender import Floats, Recommendations, Report, best
-from steps.models.scorer import Shared, cosines, hide, load_array, save_arrays
+from steps.models.recommender import Floats, Report
+from steps.models.scorer import Shared, cosines, load_array, save_arrays
 from steps.models.scorer_model import ScorerModel, shared
 from steps.runtime.errors import UsageError
 
@@ -66,15 +66,9 @@ class NextItem(Factors):
     encoder: Mapping[str, Floats] | None = None
     shape: Shape | None = None
 
-    def recommend_for(self, items: Codes, k: int) -> Recommendations:
-        """As every scorer has it, but the order of the items counts: the last one was bought last."""
-        history = items[items != UNKNOWN]
-        if not len(history):
-            return super().recommend_for(items, k)
-        bought = sp.csr_matrix((np.ones(len(history), np.float32), history, [0, len(history)]), (1, len(self.items)))
-        scores = self._after([history])
-        hide(scores, bought)
-        return Recommendations(*best(scores, k), np.array([True]))
+    def after(self, bought: Codes) -> Floats:
+        """Here the order of the purchases counts."""
+        return self._after([bought])
 
     def folded(self, histories: sp.csr_matrix) -> Floats | None:
         """For purchases without an order, which are taken in that of their codes."""

@@ -56,17 +56,24 @@ class Model:
     def answer(self, wanted: Sequence[Wanted], recent: Bought) -> list[Recommendation]:
         """A list for each, in order; those of one length are scored together."""
         found: dict[int, Recommendation] = {}
-        together: dict[int, list[int]] = {}
+        learned: dict[int, list[int]] = {}
+        new: dict[int, list[int]] = {}
         for place, one in enumerate(wanted):
-            new = recent.of(one.user) if one.user is not None else one.items or ()
-            folded = self._folded(one, new) if new else None
-            if folded is not None:
-                found[place] = folded
-            else:
-                together.setdefault(one.k, []).append(place)
-        for k, places in together.items():
+            (new if self._new(one, recent) else learned).setdefault(one.k, []).append(place)
+        for k, places in new.items():
+            lists = self._folded([wanted[place] for place in places], k, recent)
+            for place, folded in zip(places, lists, strict=True):
+                if folded is None:
+                    learned.setdefault(k, []).append(place)
+                else:
+                    found[place] = folded
+        for k, places in learned.items():
             found |= zip(places, self._users([wanted[place] for place in places], k, recent), strict=True)
         return [found[place] for place in range(len(wanted))]
+
+    def _new(self, wanted: Wanted, recent: Bought) -> Sequence[str]:
+        """What was bought since the training."""
+        return recent.of(wanted.user) if wanted.user is not None else wanted.items or ()
 
     def _users(self, wanted: Sequence[Wanted], k: int, recent: Bought) -> list[Recommendation]:
         codes = self.scorer.users.codes([one.user or "" for one in wanted])
@@ -75,22 +82,23 @@ class Model:
         for code, one in zip(codes.tolist(), wanted, strict=True):
             if id(one.exclude) not in excluded:
                 excluded[id(one.exclude)] = self._known_items(one.exclude)
-            new = recent.of(one.user) if one.user else one.items or ()
-            rows.append(self._row(code, excluded[id(one.exclude)], new))
+            rows.append(self._row(code, excluded[id(one.exclude)], self._new(one, recent)))
         return self._named(wanted, self.scorer.recommend(codes, k, self._matrix(rows)))
 
-    def _folded(self, wanted: Wanted, new: Sequence[str]) -> Recommendation | None:
+    def _folded(self, wanted: Sequence[Wanted], k: int, recent: Bought) -> list[Recommendation | None]:
         """From what was bought before and what is new; None where this model needs a training for that."""
-        before = self.history(self.scorer.users.code(wanted.user)) if wanted.user is not None else ()
-        codes = np.append(self.scorer.items.codes(new), before).astype(np.int32)
-        hidden = self.scorer.items.codes(wanted.exclude)
-        # Those that are excluded may be the best: so many more are found, and left out.
-        found = self.scorer.recommend_for(codes, wanted.k + len(hidden))
-        if not found.known[0]:
-            return None
-        allowed = np.flatnonzero(~np.isin(found.items[0], hidden))[: wanted.k]
-        cut = Recommendations(found.items[:, allowed], found.scores[:, allowed], found.known)
-        return self._named([wanted], cut)[0]
+        baskets = [
+            # The newest last, for that is what the next purchase may depend on.
+            np.append(self._history(one.user), self.scorer.items.codes(self._new(one, recent))).astype(np.int32)
+            for one in wanted
+        ]
+        excluded = self._matrix([self._known_items(one.exclude) for one in wanted])
+        found = self.scorer.recommend_for(baskets, k, excluded if excluded.nnz else None)
+        lists = self._named(wanted, found)
+        return [one if known else None for one, known in zip(lists, found.known.tolist(), strict=True)]
+
+    def _history(self, user: str | None) -> Codes:
+        return self.history(UNKNOWN if user is None else self.scorer.users.code(user))
 
     def history(self, user: int) -> Codes:
         """What a user had bought when the model was trained."""

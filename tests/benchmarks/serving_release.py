@@ -20,7 +20,8 @@ from steps.artifacts import candidate, records, release  # noqa: E402
 from steps.artifacts.candidate import Candidate  # noqa: E402
 from steps.artifacts.release import Release  # noqa: E402
 from steps.clients.object_store import Bucket, open_store  # noqa: E402
-from steps.models.factors import Factors, FoldIn  # noqa: E402
+from steps.models.factors import Factors  # noqa: E402
+from steps.models.fold_in import FoldIn  # noqa: E402
 from steps.models.ids import IdTable  # noqa: E402
 from steps.models.recommender import Floats  # noqa: E402
 from steps.models.scorer import Shared  # noqa: E402

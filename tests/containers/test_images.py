@@ -132,7 +132,7 @@ def test_it_holds_the_libraries_of_its_program_and_no_heavier_ones(
 COMPILE = """
 import numpy as np
 import scipy.sparse as sp
-from steps.models.factors import FoldIn
+from steps.models.fold_in import FoldIn
 from steps.models.large_least_squares import LargeSides
 from steps.models.large_pruning import best_of_many, search_of
 from steps.models.pruning import LongestFirst

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 
 from steps.models import families, large_least_squares, least_squares
 from steps.models.als import ALS, DAY, ALSSettings, confidence, first_vectors
-from steps.models.factors import FoldIn
+from steps.models.fold_in import FoldIn
 from steps.models.ids import IdTable
 from steps.models.interactions import Details, History, Interactions
 from steps.models.large_least_squares import LargeSides, compiling_pays, shares

@@ -128,7 +128,7 @@ def test_somebody_new_is_answered_by_the_members_that_can(shared: Shared, held: 
     history = sp.csr_matrix(np.ones((USERS, ITEMS), np.float32))
     can = ItemToItem(shared, np.arange(ITEMS, dtype=np.int32), history, weights)
     basket = np.array([3, 8], np.int32)
-    found = Blend(shared, {"a": cannot, "b": can}, {"a": 0.5, "b": 0.5}).recommend_for(basket, 5)
+    found = Blend(shared, {"a": cannot, "b": can}, {"a": 0.5, "b": 0.5}).recommend_for([basket], 5)
     assert found.known.tolist() == [True]
-    assert found.items.tolist() == can.recommend_for(basket, 5).items.tolist()
-    assert not Blend(shared, {"a": cannot}, {"a": 1.0}).recommend_for(basket, 5).known[0]
+    assert found.items.tolist() == can.recommend_for([basket], 5).items.tolist()
+    assert not Blend(shared, {"a": cannot}, {"a": 1.0}).recommend_for([basket], 5).known[0]

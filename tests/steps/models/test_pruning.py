@@ -9,7 +9,8 @@ import scipy.sparse as sp
 
 from steps.models import large_pruning, one_by_one, pruning
 from steps.models.compiled import matrix_unit
-from steps.models.factors import Factors, FoldIn
+from steps.models.factors import Factors
+from steps.models.fold_in import FoldIn
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.large_pruning import InFloats, InHalves, best_of_many, compiling_pays, search_of
 from steps.models.one_by_one import best_one_by_one, pays_for_one
@@ -323,11 +324,11 @@ def test_a_saved_model_answers_single_requests_from_files_alone(
         assert found.scores.tolist() == slowly.scores.tolist()
         assert found.known.tolist() == slowly.known.tolist()
     bought = np.array([3, UNKNOWN, 800, 3], np.int32)
-    new, slowly = scorer.recommend_for(bought, 12), Scorer.recommend_for(made, bought, 12)
+    new, slowly = scorer.recommend_for([bought], 12), Scorer.recommend_for(made, [bought], 12)
     assert new.items.tolist() == slowly.items.tolist()
     assert new.scores == pytest.approx(slowly.scores, rel=1e-5)
     assert new.calculated < 0.5
-    assert not scorer.recommend_for(np.array([UNKNOWN], np.int32), 3).known[0]
+    assert not scorer.recommend_for([np.array([UNKNOWN], np.int32)], 3).known[0]
 
 
 def test_a_model_that_is_warm_answers_as_before(users: Floats, items: Floats, hidden: sp.csr_matrix) -> None:
@@ -342,6 +343,28 @@ def test_a_model_that_is_warm_answers_as_before(users: Floats, items: Floats, hi
         assert after.items.tolist() == before.items.tolist()
         assert after.scores == pytest.approx(before.scores, rel=1e-5)
         assert after.known.tolist() == before.known.tolist()
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_baskets_of_one_turn_are_answered_as_each_alone(users: Floats, items: Floats, warm: bool) -> None:
+    tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
+    popularity = np.random.default_rng(5).random(ITEMS).astype(np.float32)
+    scorer = Factors(Shared(*tables, np.ones(USERS, bool), popularity), users, items, FoldIn(2.0, 1.0, 0.5))
+    if warm:
+        assert scorer.warm_up()
+    baskets = [np.array(codes, np.int32) for codes in ([3, UNKNOWN, 800, 3], [7], [*range(40)])]
+    first = [scorer.recommend_for([basket], 12).items[0, :2] for basket in baskets]
+    hidden = sp.csr_matrix((np.ones(4, bool), [*first[0], *first[2]], [0, 2, 2, 4]), (3, ITEMS))
+    together = scorer.recommend_for(baskets, 12, hidden)
+    assert together.known.all()
+    for row, basket in enumerate(baskets):
+        slowly = Scorer.recommend_for(scorer, [basket], 12, hidden[[row]])
+        assert together.items[row].tolist() == slowly.items[0].tolist()
+        assert together.scores[row] == pytest.approx(slowly.scores[0], rel=1e-5)
+        assert set(together.items[row].tolist()).isdisjoint([*basket, *hidden[[row]].indices])
+    mixed = scorer.recommend_for([baskets[0], np.array([UNKNOWN], np.int32)], 12)
+    assert mixed.known.tolist() == [True, False]
+    assert mixed.items[1, 0] == np.argmax(popularity)
 
 
 def test_a_small_catalogue_needs_no_warming_up() -> None:

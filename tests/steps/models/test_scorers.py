@@ -11,7 +11,8 @@ import scipy.sparse as sp
 
 from steps.models import factors, scorers
 from steps.models.blend import Blend
-from steps.models.factors import Factors, FoldIn
+from steps.models.factors import Factors
+from steps.models.fold_in import FoldIn
 from steps.models.ids import UNKNOWN, IdTable
 from steps.models.item_to_item import ItemToItem
 from steps.models.recommender import NOBODY
@@ -69,7 +70,7 @@ def test_what_was_saved_answers_alike_from_mapped_files(scorer: Scorer, bought: 
     assert (answered.items == expected.items).all()
     assert (answered.scores == expected.scores).all()
     basket = np.array([1, 5], np.int32)
-    assert (found.recommend_for(basket, 3).items == scorer.recommend_for(basket, 3).items).all()
+    assert (found.recommend_for([basket], 3).items == scorer.recommend_for([basket], 3).items).all()
 
 
 def test_strangers_get_what_is_popular_without_what_is_hidden_from_each(scorer: Scorer) -> None:
@@ -128,7 +129,7 @@ def test_the_saved_model_answers_alike(scorer: Scorer, bought: sp.csr_matrix, tm
 def test_somebody_who_bought_what_a_user_bought_gets_what_the_user_gets(shared: Shared, bought: sp.csr_matrix) -> None:
     scorer = ItemToItem(shared, ALL, bought, weights())
     expected = scorer.recommend(np.array([3], np.int32), 5, bought[[3]])
-    found = scorer.recommend_for(bought[[3]].indices, 5)
+    found = scorer.recommend_for([bought[[3]].indices], 5)
     assert (found.items == expected.items).all()
     assert found.scores == pytest.approx(expected.scores)
     assert found.known.tolist() == [True]
@@ -149,22 +150,22 @@ def test_a_vector_is_folded_in_as_least_squares_have_it(shared: Shared) -> None:
 
 
 def test_just_bought_items_are_not_recommended_and_strange_ones_ignored(scorer: Scorer) -> None:
-    found = scorer.recommend_for(np.array([4, UNKNOWN, 4, 7], np.int32), ITEMS)
+    found = scorer.recommend_for([np.array([4, UNKNOWN, 4, 7], np.int32)], ITEMS)
     assert set(found.items[0].tolist()) == {*range(ITEMS), NOBODY} - {4, 7}
-    same = scorer.recommend_for(np.array([4, 7], np.int32), ITEMS)
+    same = scorer.recommend_for([np.array([4, 7], np.int32)], ITEMS)
     assert (found.scores == same.scores).all()
 
 
 def test_somebody_of_whom_nothing_is_known_gets_what_is_popular(scorer: Scorer) -> None:
-    found = scorer.recommend_for(np.array([UNKNOWN], np.int32), 2)
+    found = scorer.recommend_for([np.array([UNKNOWN], np.int32)], 2)
     assert found.known.tolist() == [False]
     assert found.items.tolist() == [[ITEMS - 1, ITEMS - 2]]
 
 
 def test_factors_that_cannot_fold_in_say_that_nothing_is_known(shared: Shared) -> None:
     scorer = Factors(shared, np.ones((USERS, 1), np.float32), np.ones((ITEMS, 1), np.float32))
-    assert scorer.recommend_for(np.array([8], np.int32), 1).items.tolist() == [[ITEMS - 2]]
-    assert not scorer.recommend_for(np.array([8], np.int32), 1).known[0]
+    assert scorer.recommend_for([np.array([8], np.int32)], 1).items.tolist() == [[ITEMS - 2]]
+    assert not scorer.recommend_for([np.array([8], np.int32)], 1).known[0]
 
 
 def test_a_folder_that_names_no_kind_holds_factors_as_in_the_first_releases(

@@ -73,16 +73,16 @@ def test_somebody_who_bought_the_same_gets_the_same_and_the_order_counts(
     bought = history.item[history.user == 7]
     asked = np.array([7], np.int32)
     known = trained.scorer.recommend(asked, 5, shop[0].matrix[asked])
-    folded = trained.scorer.recommend_for(bought, 5)
+    folded = trained.scorer.recommend_for([bought], 5)
     assert folded.known.tolist() == [True]
     assert folded.items[0].tolist() == known.items[0].tolist()
     assert folded.scores == pytest.approx(known.scores, rel=1e-3)
-    forth, back = (trained.scorer.recommend_for(np.array(three, np.int32), 5) for three in ([5, 1, 9], [9, 1, 5]))
+    forth, back = (trained.scorer.recommend_for([np.array(three, np.int32)], 5) for three in ([5, 1, 9], [9, 1, 5]))
     assert forth.scores[0].tolist() != back.scores[0].tolist()
 
 
 def test_of_nobody_with_known_purchases_come_popular_items(trained: Sequence) -> None:
-    found = trained.scorer.recommend_for(np.array([UNKNOWN], np.int32), 3)
+    found = trained.scorer.recommend_for([np.array([UNKNOWN], np.int32)], 3)
     assert found.known.tolist() == [False]
     assert found.items[0, 0] == np.argmax(trained.scorer.popularity)
 
@@ -93,7 +93,7 @@ def test_a_saved_scorer_folds_in_as_before(
     trained.scorer.save(tmp_path / "factors", shop[0].matrix)
     found, _ = scorers.load(tmp_path / "factors")
     three = np.array([3, 14, 15], np.int32)
-    assert found.recommend_for(three, 9).items.tolist() == trained.scorer.recommend_for(three, 9).items.tolist()
+    assert found.recommend_for([three], 9).items.tolist() == trained.scorer.recommend_for([three], 9).items.tolist()
     assert isinstance(found.item_factors, np.memmap)  # type: ignore[attr-defined]
 
 

@@ -82,7 +82,7 @@ def test_new_items_are_recommended_to_those_whom_their_features_suit(joint: TwoT
 def test_somebody_new_gets_what_goes_with_three_purchases(joint: TwoTower) -> None:
     for group in range(GROUPS):
         bought = np.array([group, GROUPS + group, 2 * GROUPS + group], np.int32)
-        found = joint.scorer.recommend_for(bought, 5)
+        found = joint.scorer.recommend_for([bought], 5)
         assert found.known.tolist() == [True]
         assert set(found.items[0]).isdisjoint(bought)
         assert (found.items[0] % GROUPS == group).mean() >= 0.8
@@ -145,7 +145,7 @@ def test_both_stages_answer_alike_from_the_exported_model(
     again, _ = scorers.load(tmp_path / "scorer")
     assert (again.recommend(codes(9), 5).items == model.recommend(codes(9), 5).items).all()
     three = np.array([0, 4, 8], np.int32)
-    assert (again.recommend_for(three, 5).items == model.scorer.recommend_for(three, 5).items).all()
+    assert (again.recommend_for([three], 5).items == model.scorer.recommend_for([three], 5).items).all()
 
 
 def test_what_is_popular_and_so_in_many_batches_counts_less_as_a_wrong_answer() -> None:

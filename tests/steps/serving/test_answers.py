@@ -12,6 +12,7 @@ import pytest
 
 from steps.artifacts.feedback import BOUGHT, Event
 from steps.models.als import ALS, ALSSettings
+from steps.models.ids import Codes
 from steps.models.interactions import Interactions
 from steps.models.popularity import Popularity
 from steps.models.scorer import Scorer
@@ -170,3 +171,22 @@ def test_a_shadow_is_compared_and_never_shown(model: Model, answers: Answers, st
     assert statistics.versions()[8] == {
         "answers": 0, "errors": 0, "degraded": 0, "strangers": 0, "shadowed": 50, "agreed": 50_000_000,
     }  # fmt: skip
+
+
+def test_what_was_bought_last_comes_last_for_models_that_ask_for_the_order(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+
+    def after(self: Scorer, bought: Codes) -> None:
+        asked.append(bought.tolist())
+
+    monkeypatch.setattr(Scorer, "after", after)
+    times = ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:01.000Z"]
+    recent = Recent()
+    recent.take(
+        Event(time, BOUGHT, "u002", (model.scorer.items[code],), 7, None, time)
+        for time, code in zip(times, (9, 1), strict=True)
+    )
+    alone(model, Wanted(3, "u002"), recent)
+    assert asked == [[*model.history(model.scorer.users.code("u002")).tolist(), 9, 1]]
