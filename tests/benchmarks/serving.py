@@ -15,8 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -131,13 +131,17 @@ class Memory:
     shared: int
 
 
+def serving(store: str) -> AbstractContextManager[Server]:
+    return command([sys.executable, "-m", "steps.serve", "--port", "0"], {"STORE": store})
+
+
 @contextmanager
-def serving(store: str) -> Iterator[Server]:
-    command = [sys.executable, "-m", "steps.serve", "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "STORE": store, "LOG_FORMAT": "text", "LOG_LEVEL": "info"}
+def command(program: Sequence[str], settings: Mapping[str, str]) -> Iterator[Server]:
+    """Runs a server while the block does."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LOG_FORMAT": "text", "LOG_LEVEL": "info", **settings}
     environment.update(dict.fromkeys(("STORE_PREFIX", "DATA_BUCKET", "MODELS_BUCKET"), ""))
     began = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(program, env=environment, stderr=subprocess.PIPE, text=True)
     server = Server(process, began)
     reader = threading.Thread(target=read, args=(server,), daemon=True)
     reader.start()
