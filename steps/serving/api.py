@@ -16,7 +16,7 @@ from msgspec import structs
 from steps.artifacts.feedback import Event
 from steps.models.ids import UNKNOWN
 from steps.runtime.errors import BadDataError, StepError
-from steps.serving import history, messages, metrics, openapi
+from steps.serving import history, messages, metrics, openapi, traffic
 from steps.serving.access import ANYBODY, FEEDBACK, Gate, Rate, Tokens
 from steps.serving.answers import Answers
 from steps.serving.asgi import Application, RefusedError, Request, Route, Text
@@ -79,6 +79,7 @@ class Api:
             ),
             Route("GET", "/state", self.state, dict[str, Any]),
             Route("GET", "/releases", self.releases, messages.Versions),
+            Route("GET", "/traffic", self.traffic, messages.Traffic),
             Route("GET", "/metrics", self.metrics, metrics.MEDIA_TYPE),
             Route("GET", "/healthz", self.healthz, dict[str, str], access=ANYBODY),
             Route("GET", "/readyz", self.readyz, dict[str, Any], access=ANYBODY),
@@ -214,6 +215,11 @@ class Api:
             log.warning("the releases cannot be listed: %s", error)
             raise RefusedError(503, "the store does not answer at the moment", {"Retry-After": "5"}) from error
 
+    async def traffic(self, request: Request) -> messages.Traffic:
+        """What was asked of this server within the last hour, ten seconds at a time: how much, how quickly, of whom."""
+        moments = await asyncio.to_thread(self.statistics.traffic.moments)
+        return messages.Traffic(traffic.SECONDS, time.time(), moments)
+
     async def metrics(self, request: Request) -> Text:
         """The same for Prometheus."""
         return metrics.text(self.statistics, self.live)
@@ -259,7 +265,7 @@ def code_of(model: Model, item: str) -> int:
 
 
 LABELS = (
-    "/recommend", "/predict", "/similar", "/because", "/send-feedback", "/state", "/releases", "/metrics", "/healthz",
-    "/readyz", "/openapi.json", "/docs", "/docs.css",
+    "/recommend", "/predict", "/similar", "/because", "/send-feedback", "/state", "/releases", "/traffic",
+    "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
 )  # fmt: skip
 """What requests are counted by; known before a process is made that could count."""

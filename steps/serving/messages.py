@@ -182,6 +182,35 @@ class Versions(Answer, frozen=True):
     versions: list[Version]
 
 
+class Moment(Answer, frozen=True):
+    """Ten seconds of what the shop's site has asked."""
+
+    at: int
+    """When they began, in seconds since 1970."""
+    requests: int
+    """To /recommend, /predict, /similar and /because."""
+    errors: int
+    """Those that were answered by 5xx."""
+    p50: float
+    """Milliseconds within which half of the requests were answered."""
+    p99: float
+    """Milliseconds within which 99 of a hundred were."""
+    versions: dict[str, int]
+    """Lists by the version that has made them, also those that came another way than over HTTP."""
+    failed: dict[str, int]
+    """Lists by the version that should have made them and could not."""
+
+
+class Traffic(Answer, frozen=True):
+    """The last hour of this server, oldest first; times within which nothing was asked are left out."""
+
+    seconds: int
+    """That each column stands for."""
+    now: float
+    """The server's clock, in seconds since 1970."""
+    columns: list[Moment]
+
+
 class Taken(Answer, frozen=True):
     """How many events were new; they are in the store by now."""
 

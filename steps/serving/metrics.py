@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from steps.serving.asgi import Text
+from steps.serving.histogram import upper
 from steps.serving.live import Live
-from steps.serving.statistics import Line, Statistics, upper
+from steps.serving.statistics import Line, Statistics
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)

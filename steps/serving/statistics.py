@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from steps.serving.asgi import OTHER
+from steps.serving.histogram import COLUMNS, column, upper
+from steps.serving.traffic import QUESTIONS, Traffic
 
-STEPS = 8
-"""Columns of the histogram for each doubling of the time, which tells percentiles to 9 %."""
-COLUMNS = 26 * STEPS
-"""From a microsecond to a minute."""
 NUMBER = 8
 """Bytes."""
 REQUESTS, REFUSED, ERRORS, MICROSECONDS, TIMES = 0, 1, 2, 3, 4
@@ -53,10 +51,10 @@ class Line:
     def percentile(self, share: float) -> float:
         """The time in seconds within which so many of a hundred were answered."""
         wanted, passed = math.ceil(self.requests * share / 100), 0
-        for column, count in enumerate(self.times):
+        for place, count in enumerate(self.times):
             passed += count
             if count and passed >= wanted:
-                return upper(column)
+                return upper(place)
         return 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -76,6 +74,7 @@ class Statistics:
         self.labels = [*labels, OTHER]
         self.workers = workers
         self.mine = 0
+        self.traffic = Traffic(workers)
         self.started = time.time()
         self._width = (TIMES + COLUMNS) * len(self.labels) + VERSIONS * ROW
         # Anonymous memory that a fork shares. Single numbers of it are read and written whole.
@@ -89,11 +88,16 @@ class Statistics:
         if status >= 400:
             cells[place + (REFUSED if status < 500 else ERRORS)] += 1
         cells[place + MICROSECONDS] += int(seconds * 1e6)
-        cells[place + TIMES + column(seconds)] += 1
+        at = column(seconds)
+        cells[place + TIMES + at] += 1
+        if label in QUESTIONS:
+            self.traffic.count(self.mine, at, failed=status >= 500)
 
     def answered(self, version: int, what: int = ANSWERED, times: int = 1) -> None:
         """Counts what a version has answered, or could not."""
         self._cells[self._row(version) + what] += times
+        if what in (ANSWERED, FAILED):
+            self.traffic.answered(self.mine, version, times, failed=what == FAILED)
 
     def _row(self, version: int) -> int:
         first = self.mine * self._width + self._versions
@@ -136,13 +140,3 @@ class Statistics:
     def _starts(self, mine: bool) -> Iterator[int]:
         first, end = (self.mine, self.mine + 1) if mine else (0, self.workers)
         return iter(range(first * self._width, end * self._width, self._width))
-
-
-def column(seconds: float) -> int:
-    """Where a time is counted."""
-    return min(COLUMNS - 1, max(0, int(STEPS * math.log2(seconds * 1e6)))) if seconds > 1e-6 else 0
-
-
-def upper(place: int) -> float:
-    """The longest time that is counted there."""
-    return float(2 ** ((place + 1) / STEPS) / 1e6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
@@ -246,6 +247,21 @@ def test_the_state_tells_version_and_counts(released: Live, url: str) -> None:
 def test_the_releases_are_listed(released: Live, url: str) -> None:
     [one] = get(f"{url}/releases").json()["versions"]
     assert (one["version"], one["model"], one["what"], one["reason"]) == (1, "als", "live", "promoted")
+
+
+def test_the_traffic_of_the_last_hour_is_told(released: Live, url: str) -> None:
+    began = time.time()
+    post(f"{url}/recommend", {"users": ["u003", "u005"]})
+    get(f"{url}/similar/i999")
+    get(f"{url}/state")
+    found = get(f"{url}/traffic").json()
+    assert found["seconds"] == 10
+    assert began <= found["now"] <= time.time()
+    assert all(began - 10 < one["at"] <= found["now"] for one in found["columns"])
+    assert sum(one["requests"] for one in found["columns"]) == 2
+    assert sum(one["errors"] for one in found["columns"]) == 0
+    assert sum(one["versions"].get("1", 0) for one in found["columns"]) == 2
+    assert found["columns"][0]["p99"] > 0
 
 
 def test_models_are_swapped_without_losing_a_request(

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from steps.serving.asgi import OTHER
-from steps.serving.statistics import ANSWERED, DEGRADED, KINDS, VERSIONS, Statistics, column, upper
+from steps.serving.histogram import column, upper
+from steps.serving.statistics import ANSWERED, DEGRADED, KINDS, VERSIONS, Statistics
 
 
 def test_percentiles_are_those_of_the_times_to_a_tenth() -> None:
