@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,16 @@ def of_run(models: Bucket, run: str) -> list[Candidate]:
     found = sorted({entry.key.removeprefix(prefix).partition("/")[0] for entry in models.list(prefix)})
     whole = (find(models, names.candidate(run, model)) for model in found)
     return [one for one in whole if one is not None]
+
+
+def reports(models: Bucket, run: str = "") -> dict[str, str]:
+    """Where the page lies that says how the candidates of a run did: of one run, or of all that have one."""
+    found: dict[str, str] = {}
+    for entry in models.list(names.candidates(run) if run else "candidates/"):
+        page = re.fullmatch(r"candidates/([^/]+)/[^/]+/report\.html", entry.key)
+        if page:
+            found.setdefault(page[1], entry.key)  # beside every candidate lies the same
+    return found
 
 
 def scorer(models: Bucket, candidate: Candidate, cache: Path) -> tuple[Scorer, sp.csr_matrix]:

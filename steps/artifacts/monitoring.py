@@ -64,7 +64,17 @@ def as_json(figures: Mapping[int, Figures]) -> dict[str, Any]:
 
 def newest(models: Bucket, count: int) -> list[Record]:
     """The last so many looks, the newest first."""
-    return [records.read(models, key, Record) for key in reversed(_keys(models)[-count:])]
+    return [records.read(models, names.monitoring(name), Record) for name in listed(models)[:count]]
+
+
+def listed(models: Bucket) -> list[str]:
+    """The names of all looks, the newest first."""
+    return [PurePosixPath(key).stem for key in reversed(_keys(models))]
+
+
+def page_of(name: str) -> str:
+    """Where the page of a look lies, by its name."""
+    return _page(names.monitoring(name))
 
 
 def beside(record: Record, others: Sequence[Record]) -> Record:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import structs
 
 from steps.artifacts.feedback import Event
 from steps.models.ids import UNKNOWN
 from steps.runtime.errors import BadDataError, StepError
-from steps.serving import history, messages, metrics, openapi, traffic
+from steps.serving import history, messages, metrics, openapi, reports, traffic
 from steps.serving.access import ANYBODY, FEEDBACK, Gate, Rate, Tokens
 from steps.serving.answers import Answers
 from steps.serving.asgi import Application, RefusedError, Request, Route, Text
@@ -25,9 +25,12 @@ from steps.serving.inbox import Inbox
 from steps.serving.live import Live
 from steps.serving.messages import Because, Recommendation, Similar
 from steps.serving.models import Bought, Model, Nothing, Serving, Wanted
+from steps.serving.reports import Looks
 from steps.serving.statistics import Statistics
 
 log = logging.getLogger(__name__)
+
+Found = TypeVar("Found")
 
 DEADLINE = 1.0
 """Seconds after which nobody waits for recommendations any more."""
@@ -60,6 +63,10 @@ class Api:
         self.together: Together[Wanted, Recommendation] = Together(self._answer, DEADLINE, TOGETHER)
 
     @cached_property
+    def looks(self) -> Looks:
+        return Looks(self.live.models)
+
+    @cached_property
     def description(self) -> dict[str, Any]:
         """The routes, described; made when somebody first asks, for it takes longer than an answer."""
         return openapi.describe(self.routes())
@@ -80,6 +87,9 @@ class Api:
             Route("GET", "/state", self.state, dict[str, Any]),
             Route("GET", "/releases", self.releases, messages.Versions),
             Route("GET", "/traffic", self.traffic, messages.Traffic),
+            Route("GET", "/monitoring", self.monitoring, messages.Looks),
+            Route("GET", "/monitoring/", self.look, "text/html", rest=["look"]),
+            Route("GET", "/reports/", self.report, "text/html", rest=["run"]),
             Route("GET", "/metrics", self.metrics, metrics.MEDIA_TYPE),
             Route("GET", "/healthz", self.healthz, dict[str, str], access=ANYBODY),
             Route("GET", "/readyz", self.readyz, dict[str, Any], access=ANYBODY),
@@ -209,16 +219,35 @@ class Api:
 
     async def releases(self, request: Request) -> messages.Versions:
         """What was released and what was tried, newest first, with the metrics of each and why."""
-        try:
-            return await asyncio.to_thread(history.versions, self.live.models)
-        except StepError as error:
-            log.warning("the releases cannot be listed: %s", error)
-            raise RefusedError(503, "the store does not answer at the moment", {"Retry-After": "5"}) from error
+        return await self.from_store(lambda: history.versions(self.live.models))
 
     async def traffic(self, request: Request) -> messages.Traffic:
         """What was asked of this server within the last hour, ten seconds at a time: how much, how quickly, of whom."""
         moments = await asyncio.to_thread(self.statistics.traffic.moments)
         return messages.Traffic(traffic.SECONDS, time.time(), moments)
+
+    async def monitoring(self, request: Request) -> messages.Looks:
+        """How the releases did with real users, look by look of `python -m steps.monitor`, newest first."""
+        return messages.Looks(await self.from_store(self.looks.newest))
+
+    async def look(self, request: Request) -> Text:
+        """The page of a look, for people."""
+        name = "/".join(request.after("/monitoring/"))
+        return reports.shown(await self.from_store(lambda: self.looks.page(name)), f"there is no look {name[:80]!r}")
+
+    async def report(self, request: Request) -> Text:
+        """The page that says how the models of a run did against each other, for people."""
+        run = "/".join(request.after("/reports/"))
+        found = await self.from_store(lambda: reports.of_run(self.live.models, run))
+        return reports.shown(found, f"there is no report of a run {run[:80]!r}")
+
+    async def from_store(self, read: Callable[[], Found]) -> Found:
+        """What the store says; it may take long, and may be away."""
+        try:
+            return await asyncio.to_thread(read)
+        except StepError as error:
+            log.warning("the store was asked in vain: %s", error)
+            raise RefusedError(503, "the store does not answer at the moment", {"Retry-After": "5"}) from error
 
     async def metrics(self, request: Request) -> Text:
         """The same for Prometheus."""
@@ -266,6 +295,6 @@ def code_of(model: Model, item: str) -> int:
 
 LABELS = (
     "/recommend", "/predict", "/similar", "/because", "/send-feedback", "/state", "/releases", "/traffic",
-    "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
+    "/monitoring", "/reports", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
 )  # fmt: skip
 """What requests are counted by; known before a process is made that could count."""

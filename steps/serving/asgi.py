@@ -56,6 +56,8 @@ class Text:
 
     text: str
     media_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """In place of those that every answer has, where they have the same name."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,8 @@ class Application:
         except RefusedError as refused:
             status, media_type = refused.status, JSON
             content, headers = self._encode(Refusal(str(refused))), refused.headers
-        start = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(content)), *HEADERS]
-        start += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        own = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        start = [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(content)), *beside(own)]
         self.watcher.count(label, status, time.perf_counter() - began)
         await send({"type": "http.response.start", "status": status, "headers": start})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
@@ -196,8 +198,16 @@ class Application:
             log.exception("%s %s failed", route.method, route.label)
             raise RefusedError(500, "this could not be answered; the server's log says why") from None
         if isinstance(found, Text):
-            return 200, found.media_type, found.text.encode(), {}
+            return 200, found.media_type, found.text.encode(), found.headers
         return 200, JSON, self._encode(found), {}
+
+
+def beside(own: Sequence[tuple[bytes, bytes]]) -> Sequence[tuple[bytes, bytes]]:
+    """The headers of an answer: its own, and those of every answer that it does not replace."""
+    if not own:
+        return HEADERS
+    names = {name for name, _ in own}
+    return [*(header for header in HEADERS if header[0] not in names), *own]
 
 
 async def read(receive: Receive) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -174,12 +174,20 @@ class Version(Answer, frozen=True):
     run: str
     percent: float = 0.0
     """Of the users, for what is or was tried."""
+    report: str = ""
+    """The path of the page that says how it did against others, where there is one."""
 
 
 class Versions(Answer, frozen=True):
     """The newest first."""
 
     versions: list[Version]
+
+
+class Looks(Answer, frozen=True):
+    """What monitor has found, newest first: each look as it was recorded, with its `name`, and its `page`."""
+
+    looks: list[dict[str, Any]]
 
 
 class Moment(Answer, frozen=True):

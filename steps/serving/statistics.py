@@ -71,7 +71,7 @@ class Statistics:
     """Made before the workers are; `mine` says which row this process writes."""
 
     def __init__(self, labels: Sequence[str], workers: int = 1) -> None:
-        self.labels = [*labels, OTHER]
+        self.labels = [*dict.fromkeys(labels), OTHER]
         self.workers = workers
         self.mine = 0
         self.traffic = Traffic(workers)

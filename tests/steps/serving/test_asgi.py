@@ -45,11 +45,16 @@ async def text(request: Request) -> Text:
     return Text("<p>ü</p>", "text/html; charset=utf-8")
 
 
+async def stored(request: Request) -> Text:
+    return Text("<p>old</p>", "text/html; charset=utf-8", {"Content-Security-Policy": "sandbox", "X-Other": "1"})
+
+
 ROUTES = [
     Route("POST", "/double", double, dict, body=Number),
     Route("GET", "/say/", say, dict, rest=["parts"]),
     Route("GET", "/fail", fail, dict),
     Route("GET", "/refuse", refuse, dict),
+    Route("GET", "/stored", stored, "text/html"),
     Route("GET", "/", text, "text/html"),
 ]
 
@@ -150,6 +155,13 @@ def test_a_page_is_text_and_nothing_may_frame_it_or_come_from_elsewhere(url: str
     assert "frame-ancestors 'none'" in policy
     assert "unsafe-inline" not in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_page_may_have_a_policy_of_its_own_in_place_of_the_others(url: str) -> None:
+    answer = requests.get(f"{url}/stored", timeout=10)
+    assert (answer.headers["content-security-policy"], answer.headers["x-other"]) == ("sandbox", "1")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_a_head_is_a_get_without_its_body(url: str) -> None:

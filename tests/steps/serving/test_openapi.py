@@ -27,7 +27,7 @@ def references(value: Any) -> set[str]:
 
 
 def test_every_route_is_counted_by_its_name(api: Api) -> None:
-    assert [route.label for route in api.routes()] == list(LABELS)
+    assert list(dict.fromkeys(route.label for route in api.routes())) == list(LABELS)
 
 
 def test_every_route_says_in_a_sentence_what_it_does(api: Api) -> None:
