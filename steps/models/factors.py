@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from steps.models.blas import one_thread, processors
 from steps.models.fold_in import FoldIn, Folding
 from steps.models.ids import UNKNOWN, Codes
-from steps.models.large_pruning import InFloats, InHalves, best_of_many, compiling_pays, search_of
+from steps.models.large_pruning import ALONE, InFloats, InHalves, best_of_many, compiling_pays, search_of
 from steps.models.one_by_one import best_one_by_one, pays_for_one
 from steps.models.pruning import LEAST_USERS, Found, LongestFirst, pays
 from steps.models.recommender import Floats, Recommendations, check_learned
@@ -64,9 +64,12 @@ class Factors(Scorer):
     def warm_up(self) -> bool:
         if not pays_for_one(len(self.items), 1) or find_spec("numba") is None:
             return False
-        # What is compiled or loaded at the first use is used here before anybody waits for it.
-        for users in (1, 2):
-            best_of_many(self._search, np.asarray(self.user_factors[:users]), 1, None, workers=1)
+        # What is compiled or loaded at the first use is used here before anybody waits for it: both ways there are, and
+        # with copies, as requests have them, for loops are compiled anew for what may not be written.
+        for users in (1, ALONE + 1):
+            best_of_many(self._search, np.array(self.user_factors[:users]), 1, None, workers=1)
+        for table in (self.users, self.items):
+            table.code("")
         if self.fold_in:
             self._vector(np.zeros(1, np.int32))
         self.__dict__["_is_warm"] = True

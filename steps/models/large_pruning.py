@@ -20,6 +20,8 @@ from steps.models.signature import LOWEST
 
 USERS_AT_ONCE, ITEMS_AT_ONCE = 2048, 1024
 """Of one worker; the items by 32, as the matrix unit takes them."""
+ALONE = 4
+"""So few users are quicker answered one after the other than together."""
 FEW_USERS, MORE_ITEMS = 64, 4 * ITEMS_AT_ONCE
 """For so few users, so many items are looked at at once after the first: to begin a tile costs more than they do."""
 COMPILING_PAYS = 50_000_000_000
@@ -63,6 +65,8 @@ def best_of_many(
         own = starts[rows.start : rows.stop + 1]
         return _tiles(search, users[rows], (own, marked), (found[0][rows], found[1][rows]))
 
+    if len(users) <= ALONE:
+        return Found(*found, _one_by_one(search.items, users, (starts, marked), found))
     parts = stretches(len(users), USERS_AT_ONCE)
     if workers == 1:  # to make a thread takes longer than to answer a request
         return Found(*found, sum(map(part, parts)))
@@ -70,11 +74,24 @@ def best_of_many(
         return Found(*found, sum(pool.map(part, parts)))
 
 
+def _one_by_one(items: LongestFirst, users: Floats, hidden: Hidden, best: Best) -> int:
+    """Fills the lists of a few users, and returns how many scores were made for that."""
+    from steps.models.compiled.ranking import take_best_one_by_one
+
+    sorted_items = items.vectors, items.codes, items.lengths
+    return take_best_one_by_one(users, _reach(users, lengths_of(users)), sorted_items, hidden, best)
+
+
+def _reach(users: Floats, lengths: Lengths) -> Lengths:
+    """With what no score of a user is above an item's length times this, however its products are added up."""
+    return np.asarray(lengths * (1 + 2 * users.shape[1] * np.finfo(np.float32).eps), np.float64)
+
+
 def _tiles(search: InFloats | InHalves, users: Floats, hidden: Hidden, best: Best) -> int:
     """Fills the lists of some users, and returns how many scores were made for that."""
     items, look = search.items, search.among(users)
     calculated, rows, lengths = 0, np.arange(len(users)), lengths_of(users)
-    reach = lengths * (1 + 2 * users.shape[1] * np.finfo(np.float32).eps)
+    reach = _reach(users, lengths)
     for tile in _tiles_of(len(items.codes), len(users)):
         rows = rows[best[1][rows, -1] <= reach[rows] * items.lengths[tile.start]]
         if not len(rows):

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from steps.models import large_pruning, one_by_one, pruning
-from steps.models.compiled import matrix_unit
+from steps.models.compiled import matrix_unit, ranking
 from steps.models.factors import Factors
 from steps.models.fold_in import FoldIn
 from steps.models.ids import UNKNOWN, IdTable
@@ -343,6 +344,41 @@ def test_a_model_that_is_warm_answers_as_before(users: Floats, items: Floats, hi
         assert after.items.tolist() == before.items.tolist()
         assert after.scores == pytest.approx(before.scores, rel=1e-5)
         assert after.known.tolist() == before.known.tolist()
+
+
+@pytest.mark.parametrize("kind", [InFloats, InHalves])
+def test_how_many_ask_together_does_not_change_what_each_is_told(users: Floats, items: Floats, kind: Any) -> None:
+    if kind is InHalves and not matrix_unit.ready():
+        pytest.skip("this processor has no matrix unit, or the system does not give it")
+    ordered = LongestFirst.of(items)
+    search = InFloats(ordered) if kind is InFloats else InHalves.of(ordered)
+    together = best_of_many(search, users, 12, None, workers=1)
+    for count in (1, large_pruning.ALONE, large_pruning.ALONE + 1):
+        found = best_of_many(search, users[:count], 12, None, workers=1)
+        assert found.items.tolist() == together.items[:count].tolist()
+        assert found.scores.tolist() == together.scores[:count].tolist()
+        assert found.calculated < count * len(items)
+
+
+def test_nothing_is_compiled_for_who_asks_a_model_that_is_warm(
+    users: Floats, items: Floats, hidden: sp.csr_matrix, tmp_path: Path
+) -> None:
+    """Also of files, whose arrays may not be written: numba compiles a loop anew for those."""
+    tables = [IdTable.of([f"{number:04d}" for number in range(count)]) for count in (USERS, ITEMS)]
+    popularity = np.random.default_rng(5).random(ITEMS).astype(np.float32)
+    made = Factors(Shared(*tables, np.ones(USERS, bool), popularity), users, items, FoldIn(2.0, 1.0, 0.5))
+    made.save(tmp_path / "factors", hidden)
+    scorer, seen = Factors.load(tmp_path / "factors")
+    assert scorer.warm_up()
+    loops = [ranking.take_best_one_by_one, ranking.take_best_in_halves, ranking.take_best]
+    before = [list(one.signatures) for one in loops]  # type: ignore[attr-defined]
+    assert before[0]
+    for count in (1, 2, 30):
+        codes = np.arange(count, dtype=np.int32)
+        for rows in (None, rows_of(seen, codes)):
+            assert scorer.recommend(codes, 12, rows).known.all()
+        assert scorer.recommend_for([np.array([3, code]) for code in range(count)], 12).known.all()
+    assert [list(one.signatures) for one in loops] == before  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("warm", [False, True])
