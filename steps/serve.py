@@ -87,7 +87,7 @@ def run(step: Step) -> None:
             recent = Recent()
             told: dict[str, Callable[[], Any]] = {}
             with ExitStack() as running:
-                live = running.enter_context(Live(store.models, seconds, own_folder(Path(cache), place)))
+                live = running.enter_context(Live(store.models, seconds, own_folder(Path(cache), place), store.data))
                 running.enter_context(Following(store.data, recent, REMEMBER))
                 running.enter_context(Minutes(store.data, statistics))
                 live.wait(FIRST_SECONDS if workers == 1 else FIRST_SECONDS_OF_SEVERAL)

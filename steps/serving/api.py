@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from steps.artifacts.feedback import Event
-from steps.models.ids import UNKNOWN
 from steps.runtime.errors import BadDataError, StepError
 from steps.serving import history, messages, metrics, openapi, reports, traffic
 from steps.serving.access import ANYBODY, FEEDBACK, Gate, Rate, Tokens
@@ -23,6 +22,7 @@ from steps.serving.asgi import Application, RefusedError, Request, Route, Text
 from steps.serving.batching import Together
 from steps.serving.inbox import Inbox
 from steps.serving.live import Live
+from steps.serving.lookup import COUNT, MOST, NAMES, K, Lookup, all_named, code_of, named
 from steps.serving.messages import Because, Recommendation, Similar
 from steps.serving.models import Bought, Model, Nothing, Serving, Wanted
 from steps.serving.reports import Looks
@@ -36,9 +36,6 @@ DEADLINE = 1.0
 """Seconds after which nobody waits for recommendations any more."""
 TOGETHER = 64
 """Lists that are made at once."""
-K = 10
-MOST = 1000
-COUNT = {"k": f"how many, 1 to {MOST}; {K} where nothing is said"}
 
 
 class Api:
@@ -55,6 +52,7 @@ class Api:
         self.live = live
         self.statistics = statistics or Statistics(LABELS)
         self.answers = Answers(self.statistics, recent or Nothing())
+        self.lookup = Lookup(lambda: self.serving, recent or Nothing())
         self.many = ThreadPoolExecutor(1, "many")
         """For what takes long: one at a time, so that it never takes all of a processor from what is quick."""
         self.inbox = inbox
@@ -79,8 +77,11 @@ class Api:
                 body=messages.Recommend,
             ),
             Route("POST", "/predict", self.predict, messages.Predictions, body=messages.Predict),
-            Route("GET", "/similar/", self.similar, messages.Similar, rest=["item"], query=COUNT),
-            Route("GET", "/because/", self.because, messages.Because, rest=["user", "item"], query=COUNT),
+            Route("GET", "/similar/", self.similar, messages.Similar, rest=["item"], query={**COUNT, **NAMES}),
+            Route(
+                "GET", "/because/", self.because, messages.Because, rest=["user", "item"], query={**COUNT, **NAMES}
+            ),
+            *self.lookup.routes(),
             Route(
                 "POST", "/send-feedback", self.send_feedback, messages.Taken, body=messages.Feedback, access=FEEDBACK
             ),
@@ -114,7 +115,11 @@ class Api:
 
     def lists(self, asked: Sequence[messages.Recommend]) -> Sequence[Recommendation]:
         """One list for each that asks for one, for what comes in another way than over HTTP."""
-        return self._answer([one for each in asked for one in wanted(each)])
+        found = self._answer([one for each in asked for one in wanted(each)])
+        if not any(one.names for one in asked):
+            return found
+        serving = self.serving
+        return [all_named(serving, [one])[0] if each.names else one for each, one in zip(asked, found, strict=True)]
 
     async def recommend(self, request: Request) -> Any:
         """The k best items that a user has not bought yet; popular ones for an unknown user.
@@ -123,13 +128,20 @@ class Api:
         """
         asked: messages.Recommend = request.body
         if asked.users is None:
-            return await self.together.ask(*wanted(asked))
+            found = await self.together.ask(*wanted(asked))
+            return all_named(self.serving, [found])[0] if asked.names else found
         # Not in one turn with all others, who would wait for these.
-        return messages.Recommendations([one for part in parts(wanted(asked)) for one in await self.beside(part)])
+        lists = [one for part in parts(wanted(asked)) for one in await self.beside(part, asked.names)]
+        return messages.Recommendations(lists)
 
-    async def beside(self, part: Sequence[Wanted]) -> Sequence[Recommendation]:
+    async def beside(self, part: Sequence[Wanted], names: bool) -> Sequence[Recommendation]:
         """Lists for some of many users, in a thread that makes only these."""
-        return await asyncio.get_running_loop().run_in_executor(self.many, self._answer, part)
+
+        def work() -> Sequence[Recommendation]:
+            found = self._answer(part)
+            return all_named(self.serving, found) if names else found
+
+        return await asyncio.get_running_loop().run_in_executor(self.many, work)
 
     async def predict(self, request: Request) -> messages.Predictions:
         """One score for each pair of a user and a product."""
@@ -142,12 +154,12 @@ class Api:
 
     async def similar(self, request: Request) -> Similar:
         """The k items most alike to one: what to show on its page."""
-        model, k = self.model, request.count("k", K, MOST)
+        model, k, names = self.model, request.count("k", K, MOST), request.flag("names")
         item = "/".join(request.after("/similar/"))
         found = await asyncio.to_thread(model.similar, code_of(model, item), k)
         if found is None:
             raise RefusedError(501, f"{model.name} cannot tell which items are alike")
-        return Similar(model.version, model.name, item, found)
+        return Similar(model.version, model.name, item, named(model, found) if names else found)
 
     async def because(self, request: Request) -> Because:
         """Which purchases of a user speak for an item, with the share of each in all that speaks for it.
@@ -160,7 +172,7 @@ class Api:
             raise RefusedError(
                 422, "a user and an item are required: /because/USER/ITEM, with %2F for a slash in the user's id"
             )
-        model, k = self.serving.of(user), request.count("k", K, MOST)
+        model, k, names = self.serving.of(user), request.count("k", K, MOST), request.flag("names")
         code, asked = code_of(model, item), model.scorer.users.codes([user])
         if not model.scorer.known(asked)[0]:
             raise RefusedError(404, f"version {model.version} knows no purchases of user {user!r}")
@@ -168,7 +180,7 @@ class Api:
         if found is None:
             raise RefusedError(501, f"{model.name} cannot tell why it recommends an item")
         [score] = model.predict([user], [item])
-        return Because(model.version, model.name, user, item, score, found)
+        return Because(model.version, model.name, user, item, score, named(model, found) if names else found)
 
     async def send_feedback(self, request: Request) -> messages.Taken:
         """What users were shown and did; answered once it would survive a crash.
@@ -209,6 +221,7 @@ class Api:
             "items": len(model.scorer.items) if model else 0,
             "canary": asdict(tried) if tried else None,
             "problem": live.problem,
+            "items_without_names": {str(one.version): one.shelf.problem for one in without_names(serving)},
             "workers": self.statistics.workers,
             "seconds_up": round(time.time() - self.statistics.started, 1),
             "seconds_since_look": round(time.time() - live.looked, 1) if live.looked else None,
@@ -285,16 +298,13 @@ def parts(lists: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
         yield lists[start : start + TOGETHER]
 
 
-def code_of(model: Model, item: str) -> int:
-    """The item's code, or 404 in a sentence."""
-    code = model.scorer.items.code(item)
-    if code == UNKNOWN:
-        raise RefusedError(404, f"version {model.version} knows no item {item!r}")
-    return code
+def without_names(serving: Serving | None) -> list[Model]:
+    """The releases whose items nobody knows but by their ids."""
+    return [one for one in serving.loaded if one.shelf.catalogue is None] if serving else []
 
 
 LABELS = (
-    "/recommend", "/predict", "/similar", "/because", "/send-feedback", "/state", "/releases", "/traffic",
-    "/monitoring", "/reports", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
+    "/recommend", "/predict", "/similar", "/because", "/items", "/users", "/send-feedback", "/state", "/releases",
+    "/traffic", "/monitoring", "/reports", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
 )  # fmt: skip
 """What requests are counted by; known before a process is made that could count."""

@@ -79,6 +79,13 @@ class Request:
             raise RefusedError(422, f"{name} is {text[:20]!r}: 1 to {most} are allowed")
         return int(text)
 
+    def flag(self, name: str) -> bool:
+        """Yes or no of the query; no where nothing is said."""
+        text = self.query.get(name, "false").lower()
+        if text not in ("", "true", "false"):
+            raise RefusedError(422, f"{name} is {text[:20]!r}: true or false is allowed")
+        return text != "false"
+
     def after(self, path: str) -> list[str]:
         """What follows the route's path, part by part. A slash in an id is sent as %2F, and is none between parts."""
         sent = self.scope["raw_path"].decode("ascii", "replace").split("?", 1)[0]
@@ -86,6 +93,14 @@ class Request:
 
 
 Handler = Callable[[Request], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What may follow a question mark."""
+
+    about: str
+    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -102,8 +117,8 @@ class Route:
     access: str = "read"
     rest: Sequence[str] = ()
     """What follows the path, by name."""
-    query: Mapping[str, str] = field(default_factory=dict)
-    """What may follow a question mark, and what it is."""
+    query: Mapping[str, Parameter] = field(default_factory=dict)
+    """What may follow a question mark, by name."""
 
     @cached_property
     def decode(self) -> Callable[[bytes], Any]:

@@ -14,6 +14,7 @@ from steps.artifacts.canary import Canary
 from steps.artifacts.release import Release
 from steps.clients.object_store import Bucket, remove_folder
 from steps.runtime.errors import StepError
+from steps.serving.catalogue import Catalogue
 from steps.serving.models import Model, Serving
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 class Live:
     """Holds what answers, and looks for a newer release in the background."""
 
-    def __init__(self, models: Bucket, seconds: float, cache: Path | None = None) -> None:
+    def __init__(self, models: Bucket, seconds: float, cache: Path | None = None, data: Bucket | None = None) -> None:
         self.models = models
+        self.data = data
+        """Where the names of the items come from; None where nobody asks for them."""
         self.seconds = seconds
         self.serving: Serving | None = None
         self.release: Release | None = None
@@ -84,6 +87,8 @@ class Live:
         self._forget_others()
         self._looked.set()
         self._warm_up()
+        for model in self.serving.loaded if self.serving else ():
+            self._describe(model)
 
     def _tried(self, wanted: Canary | None) -> str:
         """What is tried must not keep what is live from anything: returns why it cannot be, and waits before it looks
@@ -127,23 +132,29 @@ class Live:
 
     def _known(self, version: int) -> Model | None:
         """What is loaded already: a canary that was promoted, or a release that was taken back to."""
-        loaded = (self.serving.live, self.serving.tried, self.serving.before) if self.serving else ()
-        return next((one for one in loaded if one is not None and one.version == version), None)
+        return self.serving.version(version) if self.serving else None
 
     def _load(self, wanted: Release | Canary, what: str) -> Model:
         began = time.perf_counter()
         chosen = candidate.read(self.models, wanted.candidate)
         folder = Path(self._cache.name) / str(wanted.version)
-        model = Model(wanted.version, wanted.model, *candidate.scorer(self.models, chosen, folder))
+        scorer, bought = candidate.scorer(self.models, chosen, folder)
+        model = Model(wanted.version, wanted.model, scorer, bought, chosen.snapshot)
         seconds = time.perf_counter() - began
         log.info("version %d (%s) %s, loaded in %.2f s", wanted.version, wanted.model, what, seconds)
+        if self.serving is not None:  # another one answers meanwhile, so this one can begin with all that it will have
+            self._describe(model)
         return model
+
+    def _describe(self, model: Model) -> None:
+        """What people call its items; they are recommended with and without."""
+        data = self.data
+        if data is not None:
+            model.shelf.fill(lambda: Catalogue.read(data, model.snapshot, model.scorer, Path(self._cache.name)))
 
     def _forget_others(self) -> None:
         # Requests that began with an older model go on: its files stay readable while they are mapped.
-        serving = self.serving
-        loaded = (serving.live, serving.tried, serving.before) if serving else ()
-        kept = {str(one.version) for one in loaded if one}
+        kept = {str(one.version) for one in self.serving.loaded} if self.serving else set()
         for folder in Path(self._cache.name).iterdir():
             if folder.name not in kept:
                 remove_folder(folder)

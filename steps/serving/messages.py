@@ -28,6 +28,8 @@ class Recommend(Asked, frozen=True):
     k: Count = 10
     exclude: Annotated[list[Id], Meta(max_length=10_000)] = []
     """Items that are not to be among the answers, such as what is in the basket or sold out."""
+    names: bool = False
+    """Whether to say what people call the items."""
 
     def __post_init__(self) -> None:
         if (self.user is not None) + (self.users is not None) + (self.items is not None) != 1:
@@ -96,6 +98,8 @@ class Scored(Answer, frozen=True):
 
     item: str
     score: float
+    name: str | None = None
+    """What people call it, where that is asked for; the id of an item without a name."""
 
 
 class Recommendation(Answer, frozen=True):
@@ -147,6 +151,8 @@ class Reason(Answer, frozen=True):
 
     item: str
     share: float
+    name: str | None = None
+    """What people call it, where that is asked for."""
 
 
 class Because(Answer, frozen=True):
@@ -158,6 +164,45 @@ class Because(Answer, frozen=True):
     item: str
     score: float
     because: list[Reason]
+
+
+class Item(Answer, frozen=True):
+    """An item and what people call it, where that is known."""
+
+    item: str
+    name: str | None = None
+
+
+class Items(Answer, frozen=True):
+    """Items that were looked for, the most popular first."""
+
+    version: int
+    items: list[Item]
+
+
+class ItemDetails(Answer, frozen=True):
+    """All that is known of an item."""
+
+    version: int
+    item: str
+    name: str
+    columns: dict[str, str | int | float | None]
+
+
+class UserDetails(Answer, frozen=True):
+    """What is known of a user."""
+
+    version: int
+    """The release that answers this user."""
+    user: str
+    known: bool
+    """Whether that release has learned anything of the user."""
+    bought: list[Item]
+    """What the user had when the release was trained, at most 200 items, by their ids."""
+    recent: list[Item]
+    """What feedback has told since, the newest last."""
+    canary: bool
+    """Whether the user is of those on whom a canary is tried."""
 
 
 class Version(Answer, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from steps.models.ids import UNKNOWN, Codes
 from steps.models.recommender import NOBODY, Floats, Recommendations
 from steps.models.scorer import Scorer
+from steps.serving.catalogue import Shelf
 from steps.serving.messages import Reason, Recommendation, Scored
 
 MOST_NAMES = 100_000
@@ -52,6 +53,10 @@ class Model:
     """Of the family."""
     scorer: Scorer
     bought: sp.csr_matrix
+    snapshot: str = ""
+    """What it was trained on."""
+    shelf: Shelf = field(default_factory=Shelf, compare=False, repr=False)
+    """What people call its items, once that is read."""
 
     def answer(self, wanted: Sequence[Wanted], recent: Bought) -> list[Recommendation]:
         """A list for each, in order; those of one length are scored together."""
@@ -181,6 +186,15 @@ class Serving:
     @property
     def tried(self) -> Model | None:
         return self.canary or self.shadow
+
+    @property
+    def loaded(self) -> list[Model]:
+        """All of them."""
+        return [one for one in (self.live, self.tried, self.before) if one is not None]
+
+    def version(self, number: int) -> Model | None:
+        """The one that has given an answer."""
+        return next((one for one in self.loaded if one.version == number), None)
 
     def in_share(self, user: str | None) -> bool:
         """Whether a user is of those for whom a version is tried: the same on every server, as long as it is tried."""

@@ -68,9 +68,8 @@ def _operation(route: Route) -> dict[str, Any]:
 def _parameters(route: Route) -> Iterator[dict[str, Any]]:
     for name in route.rest:
         yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
-    for name, what in route.query.items():
-        schema = {"type": "integer", "minimum": 1, "maximum": 1000}
-        yield {"name": name, "in": "query", "description": what, "schema": schema}
+    for name, one in route.query.items():
+        yield {"name": name, "in": "query", "description": one.about, "schema": dict(one.schema)}
 
 
 def _content(kind: Any) -> dict[str, Any]:
@@ -85,7 +84,9 @@ def _kinds(kind: Any) -> Sequence[Any]:
 
 
 def _refusals(route: Route) -> dict[str, Any]:
-    possible = set(REFUSALS) - {404, 501} if not route.rest else set(REFUSALS)
+    possible = set(REFUSALS)
+    if not route.rest:
+        possible -= {404} if route.query or route.body else {404, 501}
     if route.access == ANYBODY:
         possible = {503} if route.path == "/readyz" else set()
     return {str(status): {"description": REFUSALS[status], "content": _content(Refusal)} for status in sorted(possible)}

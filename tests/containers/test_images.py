@@ -21,9 +21,9 @@ MEGABYTES = {
     "run-report": 250,
     "cleanup": 500,
     "slot-sync": 500,
-    "model-publish": 750,
-    "serve": 750,
-    "slot-server": 750,
+    "model-publish": 1000,
+    "serve": 1000,
+    "slot-server": 1000,
     "plan": 700,
     "client": 750,
     "evaluate": 900,
@@ -122,9 +122,9 @@ def test_it_holds_the_libraries_of_its_program_and_no_heavier_ones(
         "plan": {"polars"},
         "client": {"polars"},
         "batch-predict": {"polars", "numba"},
-        "serve": {"numba"},
-        "slot-server": {"numba"},
-        "model-publish": {"numba"},
+        "serve": {"polars", "numba"},
+        "slot-server": {"polars", "numba"},
+        "model-publish": {"polars", "numba"},
     }
     assert set(seen(target)["libraries"]) == heavy.get(target, set())
 

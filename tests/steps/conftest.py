@@ -7,10 +7,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import polars as pl
 import pytest
 
-from steps.artifacts import candidate, release, verdict
+from steps.artifacts import candidate, dataset, release, verdict
 from steps.artifacts.candidate import Candidate
+from steps.artifacts.dataset import Draft
 from steps.artifacts.release import Release
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
@@ -60,7 +62,9 @@ def family(request: pytest.FixtureRequest) -> str:
 def make_candidate(checkerboard: Interactions, tmp_path: Path) -> Made:
     """`make_candidate(store, "run-1")` → a whole candidate with factors, and a SavedModel of nothing but a name."""
 
-    def make(store: Store, run: str, *, seed: int = 1, wrong: bool = False) -> Candidate:
+    def make(
+        store: Store, run: str, *, seed: int = 1, wrong: bool = False, snapshot: str = "s-0000000000000000"
+    ) -> Candidate:
         model = ALS(ALSSettings(factors=2, regularization=0.1)).fit(checkerboard, seed)
         folder = tmp_path / "candidates" / run
         model.scorer.save(folder / "factors", checkerboard.matrix)
@@ -78,10 +82,47 @@ def make_candidate(checkerboard: Interactions, tmp_path: Path) -> Made:
             for code, items, scores, known in zip(codes, found.items, found.scores, found.known, strict=True)
         ]
         manifest = Candidate(
-            run=run, model="als", snapshot="s-0000000000000000", settings={}, seed=seed, metrics={}, expected=expected,
+            run=run, model="als", snapshot=snapshot, settings={}, seed=seed, metrics={}, expected=expected,
             libraries={}, source_revision="test", seconds=1.0, peak_memory=1, created="2026-01-01T00:00:00Z",
         )  # fmt: skip
         return candidate.write(store.models, manifest, folder)
+
+    return make
+
+
+@pytest.fixture
+def things(checkerboard: Interactions) -> pl.DataFrame:
+    """The items of the checkerboard: the even ones are lamps, the odd ones chairs; each costs its number and a half."""
+    numbers = range(len(checkerboard.items))
+    return pl.DataFrame(
+        {
+            "id": list(checkerboard.items),
+            "name": [f"Blue Lamp {one}" if one % 2 == 0 else f"Oak  Chair {one}" for one in numbers],
+            "category": ["lamp" if one % 2 == 0 else "chair" for one in numbers],
+            "price": [None if one == 7 else one + 0.5 for one in numbers],
+            "article": [f"{one:05d}" for one in numbers],
+            "shelf": [one // 10 for one in numbers],
+        }
+    )
+
+
+@pytest.fixture
+def make_snapshot(checkerboard: Interactions, things: pl.DataFrame) -> Callable[..., str]:
+    """`make_snapshot(store)` → the id of a snapshot of the checkerboard, with these things or others."""
+
+    def make(store: Store, items: pl.DataFrame | None = None) -> str:
+        pairs = checkerboard.matrix.tocoo()
+        purchases = pl.DataFrame(
+            {
+                "user": pairs.row.astype(np.int32),
+                "item": pairs.col.astype(np.int32),
+                "weight": pairs.data,
+                "split": np.zeros(pairs.nnz, np.int8),
+            }
+        )
+        users = pl.DataFrame({"id": list(checkerboard.users)})
+        rejects = pl.DataFrame({"reason": pl.Series([], dtype=pl.String)})
+        return dataset.publish(store, Draft(purchases, users, things if items is None else items, rejects)).id
 
     return make
 
