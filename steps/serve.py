@@ -70,6 +70,7 @@ def run(step: Step) -> None:
     from steps.serving.minutes import Minutes
     from steps.serving.recent import Following, Recent
     from steps.serving.server import bind, in_foreground
+    from steps.serving.standing import Standing
     from steps.serving.statistics import Statistics
 
     tokens = Tokens.parse(step.settings.api_token, step.settings.api_tokens)
@@ -87,11 +88,13 @@ def run(step: Step) -> None:
             recent = Recent()
             told: dict[str, Callable[[], Any]] = {}
             with ExitStack() as running:
-                live = running.enter_context(Live(store.models, seconds, own_folder(Path(cache), place), store.data))
+                rules = Standing(store.models)
+                own = own_folder(Path(cache), place)
+                live = running.enter_context(Live(store.models, seconds, own, store.data, [rules.look]))
                 running.enter_context(Following(store.data, recent, REMEMBER))
                 running.enter_context(Minutes(store.data, statistics))
                 live.wait(FIRST_SECONDS if workers == 1 else FIRST_SECONDS_OF_SEVERAL)
-                api = Api(live, statistics, recent, Inbox(store.data, recent), told)
+                api = Api(live, statistics, recent, Inbox(store.data, recent), told, rules)
                 if step.settings.kafka:
                     from steps.serving.announcements import Follower
                     from steps.serving.streams import Streams

@@ -17,6 +17,8 @@ ARRAYS = ("scorer", "factors")
 
 FEEDBACK, SERVING = "feedback", "serving"
 """Where in the data bucket lies, by the hour, what users did and what the model servers did."""
+RULES = "rules.json"
+"""Where in the models bucket lies what the shop asks of every list."""
 
 
 def candidate(run: str, model: str) -> str:

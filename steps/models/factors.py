@@ -61,6 +61,9 @@ class Factors(Scorer):
     def pairs(self, users: Codes, items: Codes) -> Floats:
         return np.asarray(np.einsum("ij,ij->i", self.user_factors[users], self.item_factors[items]), np.float32)
 
+    def score_some(self, user: int, items: Codes) -> Floats:
+        return self.score(np.full(len(items), user, np.int32), items)
+
     def warm_up(self) -> bool:
         if not pays_for_one(len(self.items), 1) or find_spec("numba") is None:
             return False

@@ -185,6 +185,10 @@ class Scorer(ABC):
         alone = group == UNKNOWN
         return np.where(alone[:, None] if theirs.ndim > 1 else alone, everybody, theirs)
 
+    def score_some(self, user: int, items: Codes) -> Floats:
+        """The scores of some items for one user, as `score_all` has them."""
+        return np.asarray(self.score_all(np.array([user], np.int32))[0, items])
+
     def recommend(self, users: Codes, k: int, hidden: sp.csr_matrix | None = None) -> Recommendations:
         """The k best items of each user without what `hidden` marks in the same row."""
         known = self.known(users)

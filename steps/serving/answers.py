@@ -10,6 +10,7 @@ from queue import Full, Queue
 
 import msgspec
 
+from steps.serving.asgi import RefusedError
 from steps.serving.messages import Recommendation
 from steps.serving.models import Bought, Model, Serving, Wanted
 from steps.serving.statistics import AGREED, ANSWERED, DEGRADED, FAILED, SHADOWED, STRANGERS, Statistics
@@ -28,27 +29,33 @@ class Answers:
         self.recent = recent
         self.shadow = InTheShadow(statistics, recent)
 
-    def of(self, serving: Serving, wanted: Sequence[Wanted]) -> list[Recommendation]:
-        """A list for each. What a broken model cannot answer another one does."""
+    def of(self, serving: Serving, wanted: Sequence[Wanted]) -> list[Recommendation | RefusedError]:
+        """A list for each, or why it cannot be had. What a broken model cannot answer another one does."""
         turns: dict[int, list[int]] = {}
         models = [serving.of(one.user) for one in wanted]
         for place, model in enumerate(models):
             turns.setdefault(id(model), []).append(place)
-        found: dict[int, Recommendation] = {}
+        found: dict[int, Recommendation | RefusedError] = {}
         for places in turns.values():
             model = models[places[0]]
             found |= zip(places, self._by(serving, model, [wanted[place] for place in places]), strict=True)
         if serving.shadow is not None:
-            asked = [(wanted[place], found[place]) for place in found if serving.in_share(wanted[place].user)]
+            asked = [
+                (wanted[place], shown)
+                for place, shown in found.items()
+                if isinstance(shown, Recommendation) and serving.in_share(wanted[place].user)
+            ]
             self.shadow.ask(serving.shadow, asked)
         return [found[place] for place in range(len(wanted))]
 
-    def _by(self, serving: Serving, model: Model, wanted: Sequence[Wanted]) -> list[Recommendation]:
+    def _by(self, serving: Serving, model: Model, wanted: Sequence[Wanted]) -> Sequence[Recommendation | RefusedError]:
         try:
             found = model.answer(wanted, self.recent)
-        except Exception:
+        except Exception as error:
             if len(wanted) > 1:  # what breaks for one must not break for those who only asked at the same time
                 return [one for alone in wanted for one in self._by(serving, model, [alone])]
+            if isinstance(error, RefusedError):  # the question is to blame
+                return [error]
             log.exception("version %d could not answer", model.version)
             self.statistics.answered(model.version, FAILED)
             return [self._instead(serving, model, wanted[0])]
@@ -104,6 +111,8 @@ class InTheShadow:
             model, asked = self._waiting.get()
             try:
                 found = model.answer([wanted for wanted, _ in asked], self.recent)
+            except RefusedError:  # of a column that it does not have: nothing is to be compared
+                continue
             except Exception:
                 log.exception("version %d could not answer in the shadow", model.version)
                 self.statistics.answered(model.version, FAILED, len(asked))

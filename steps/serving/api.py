@@ -8,24 +8,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import structs
 
 from steps.artifacts.feedback import Event
+from steps.artifacts.shop_rules import ShopRules
 from steps.runtime.errors import BadDataError, StepError
 from steps.serving import history, messages, metrics, openapi, reports, traffic
-from steps.serving.access import ANYBODY, FEEDBACK, Gate, Rate, Tokens
+from steps.serving.access import ADMIN, ANYBODY, FEEDBACK, Gate, Rate, Tokens
 from steps.serving.answers import Answers
 from steps.serving.asgi import Application, RefusedError, Request, Route, Text
 from steps.serving.batching import Together
 from steps.serving.inbox import Inbox
+from steps.serving.limits import Limits, limits_of
 from steps.serving.live import Live
-from steps.serving.lookup import COUNT, MOST, NAMES, K, Lookup, all_named, code_of, named
+from steps.serving.lookup import COUNT, MOST, NAMES, K, Lookup, code_of, named
 from steps.serving.messages import Because, Recommendation, Similar
 from steps.serving.models import Bought, Model, Nothing, Serving, Wanted
 from steps.serving.reports import Looks
+from steps.serving.standing import Standing
 from steps.serving.statistics import Statistics
 
 log = logging.getLogger(__name__)
@@ -48,6 +52,7 @@ class Api:
         recent: Bought | None = None,
         inbox: Inbox | None = None,
         more_state: Mapping[str, Callable[[], Any]] | None = None,
+        rules: Standing | None = None,
     ) -> None:
         self.live = live
         self.statistics = statistics or Statistics(LABELS)
@@ -58,6 +63,8 @@ class Api:
         self.inbox = inbox
         self.more_state = {} if more_state is None else more_state
         """What else `/state` tells, by name."""
+        self.rules = rules
+        """Those of the shop, where they are followed."""
         self.together: Together[Wanted, Recommendation] = Together(self._answer, DEADLINE, TOGETHER)
 
     @cached_property
@@ -91,6 +98,8 @@ class Api:
             Route("GET", "/monitoring", self.monitoring, messages.Looks),
             Route("GET", "/monitoring/", self.look, "text/html", rest=["look"]),
             Route("GET", "/reports/", self.report, "text/html", rest=["run"]),
+            Route("GET", "/rules", self.tell_rules, messages.Rules),
+            Route("PUT", "/rules", self.take_rules, messages.Rules, body=messages.Rules, access=ADMIN),
             Route("GET", "/metrics", self.metrics, metrics.MEDIA_TYPE),
             Route("GET", "/healthz", self.healthz, dict[str, str], access=ANYBODY),
             Route("GET", "/readyz", self.readyz, dict[str, Any], access=ANYBODY),
@@ -110,38 +119,41 @@ class Api:
     def model(self) -> Model:
         return self.serving.live
 
-    def _answer(self, wanted: Sequence[Wanted]) -> Sequence[Recommendation]:
+    def _answer(self, wanted: Sequence[Wanted]) -> Sequence[Recommendation | RefusedError]:
         return self.answers.of(self.serving, wanted)
 
-    def lists(self, asked: Sequence[messages.Recommend]) -> Sequence[Recommendation]:
+    def lists(self, asked: Sequence[messages.Recommend]) -> Sequence[Recommendation | RefusedError]:
         """One list for each that asks for one, for what comes in another way than over HTTP."""
-        found = self._answer([one for each in asked for one in wanted(each)])
-        if not any(one.names for one in asked):
-            return found
-        serving = self.serving
-        return [all_named(serving, [one])[0] if each.names else one for each, one in zip(asked, found, strict=True)]
+        return self._answer([one for each in asked for one in self.wanted(each)])
+
+    def wanted(self, asked: messages.Recommend) -> list[Wanted]:
+        """The lists that a request is for."""
+        exclude, limits = tuple(asked.exclude), limits_of(asked, self.rules.now if self.rules is not None else None)
+        if asked.users is not None:
+            return [Wanted(asked.k, user, None, exclude, asked.names, limits) for user in asked.users]
+        items = None if asked.items is None else tuple(asked.items)
+        return [Wanted(asked.k, asked.user, items, exclude, asked.names, limits)]
 
     async def recommend(self, request: Request) -> Any:
         """The k best items that a user has not bought yet; popular ones for an unknown user.
 
-        With `items` instead of a user: what goes with these, for somebody new.
+        With `items` instead of a user: what goes with these, for somebody new. `only`, `ranges` and `most_of_each`
+        speak of the items' columns, which `/items/ITEM` shows.
         """
         asked: messages.Recommend = request.body
-        if asked.users is None:
-            found = await self.together.ask(*wanted(asked))
-            return all_named(self.serving, [found])[0] if asked.names else found
+        if asked.users is None and not asked.limited:
+            return await self.together.ask(*self.wanted(asked))
         # Not in one turn with all others, who would wait for these.
-        lists = [one for part in parts(wanted(asked)) for one in await self.beside(part, asked.names)]
-        return messages.Recommendations(lists)
+        lists = [one for part in parts(self.wanted(asked)) for one in await self.beside(part)]
+        return lists[0] if asked.users is None else messages.Recommendations(lists)
 
-    async def beside(self, part: Sequence[Wanted], names: bool) -> Sequence[Recommendation]:
-        """Lists for some of many users, in a thread that makes only these."""
-
-        def work() -> Sequence[Recommendation]:
-            found = self._answer(part)
-            return all_named(self.serving, found) if names else found
-
-        return await asyncio.get_running_loop().run_in_executor(self.many, work)
+    async def beside(self, part: Sequence[Wanted]) -> list[Recommendation]:
+        """Lists that take longer, in a thread that makes only these."""
+        found = await asyncio.get_running_loop().run_in_executor(self.many, self._answer, part)
+        for one in found:
+            if isinstance(one, RefusedError):
+                raise one
+        return [one for one in found if isinstance(one, Recommendation)]
 
     async def predict(self, request: Request) -> messages.Predictions:
         """One score for each pair of a user and a product."""
@@ -156,10 +168,11 @@ class Api:
         """The k items most alike to one: what to show on its page."""
         model, k, names = self.model, request.count("k", K, MOST), request.flag("names")
         item = "/".join(request.after("/similar/"))
-        found = await asyncio.to_thread(model.similar, code_of(model, item), k)
+        limits = None if self.rules is None or self.rules.now is None else Limits(rules=self.rules.now)
+        found = await asyncio.to_thread(model.similar, code_of(model, item), k, limits, names)
         if found is None:
             raise RefusedError(501, f"{model.name} cannot tell which items are alike")
-        return Similar(model.version, model.name, item, named(model, found) if names else found)
+        return Similar(model.version, model.name, item, found)
 
     async def because(self, request: Request) -> Because:
         """Which purchases of a user speak for an item, with the share of each in all that speaks for it.
@@ -222,6 +235,7 @@ class Api:
             "canary": asdict(tried) if tried else None,
             "problem": live.problem,
             "items_without_names": {str(one.version): one.shelf.problem for one in without_names(serving)},
+            "rules": self.rules.state(serving) if self.rules is not None else None,
             "workers": self.statistics.workers,
             "seconds_up": round(time.time() - self.statistics.started, 1),
             "seconds_since_look": round(time.time() - live.looked, 1) if live.looked else None,
@@ -262,6 +276,22 @@ class Api:
             log.warning("the store was asked in vain: %s", error)
             raise RefusedError(503, "the store does not answer at the moment", {"Retry-After": "5"}) from error
 
+    async def tell_rules(self, request: Request) -> dict[str, Any]:
+        """What the shop asks of every list; nothing, where nobody has made rules."""
+        return ((self.rules.now if self.rules else None) or ShopRules()).as_json()
+
+    async def take_rules(self, request: Request) -> dict[str, Any]:
+        """Puts other rules in the place of those that hold: here at once, on other servers within seconds."""
+        rules = self.rules
+        if rules is None:
+            raise RefusedError(501, "this server follows no rules")
+        try:
+            new = ShopRules.from_json(msgspec.to_builtins(request.body))
+        except BadDataError as error:
+            raise RefusedError(422, str(error)) from error
+        await self.from_store(partial(rules.write, new))
+        return new.as_json()
+
     async def metrics(self, request: Request) -> Text:
         """The same for Prometheus."""
         return metrics.text(self.statistics, self.live)
@@ -284,14 +314,6 @@ def application(api: Api, *, tokens: Tokens | None = None, rate: float = 0.0) ->
     return Application(api.routes(), api.statistics, Gate(tokens or Tokens(), Rate(rate)))
 
 
-def wanted(asked: messages.Recommend) -> list[Wanted]:
-    """The lists that a request is for."""
-    exclude = tuple(asked.exclude)
-    if asked.users is not None:
-        return [Wanted(asked.k, user, None, exclude) for user in asked.users]
-    return [Wanted(asked.k, asked.user, None if asked.items is None else tuple(asked.items), exclude)]
-
-
 def parts(lists: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
     """So many as are made at once."""
     for start in range(0, len(lists), TOGETHER):
@@ -305,6 +327,7 @@ def without_names(serving: Serving | None) -> list[Model]:
 
 LABELS = (
     "/recommend", "/predict", "/similar", "/because", "/items", "/users", "/send-feedback", "/state", "/releases",
-    "/traffic", "/monitoring", "/reports", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
+    "/traffic", "/monitoring", "/reports", "/rules", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs",
+    "/docs.css",
 )  # fmt: skip
 """What requests are counted by; known before a process is made that could count."""

@@ -6,6 +6,7 @@ import logging
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +27,17 @@ FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
 class Live:
     """Holds what answers, and looks for a newer release in the background."""
 
-    def __init__(self, models: Bucket, seconds: float, cache: Path | None = None, data: Bucket | None = None) -> None:
+    def __init__(
+        self,
+        models: Bucket,
+        seconds: float,
+        cache: Path | None = None,
+        data: Bucket | None = None,
+        also: Sequence[Callable[[], None]] = (),
+    ) -> None:
         self.models = models
+        self.also = also
+        """What else is looked at at each turn; none of it raises."""
         self.data = data
         """Where the names of the items come from; None where nobody asks for them."""
         self.seconds = seconds
@@ -72,6 +82,8 @@ class Live:
 
     def refresh(self) -> None:
         """Swaps in the newest release and what is tried beside it, where these are not the ones that answer already."""
+        for look in self.also:
+            look()
         newest = release.live(self.models)
         self.looked = time.time()
         if newest is None:

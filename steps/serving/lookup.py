@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from msgspec import structs
 from steps.models.ids import UNKNOWN
 from steps.serving import messages
 from steps.serving.asgi import Parameter, RefusedError, Request, Route
-from steps.serving.messages import Item, Reason, Recommendation, Scored
+from steps.serving.messages import Item, Reason, Scored
 from steps.serving.models import Bought, Model, Serving
 
 K, SOME = 10, 20
@@ -115,12 +115,3 @@ def named(model: Model, found: Sequence[Named]) -> list[Named]:
         one if code == UNKNOWN else structs.replace(one, name=catalogue.name(code))
         for one, code in zip(found, codes, strict=True)
     ]
-
-
-def all_named(serving: Serving, found: Iterable[Recommendation]) -> list[Recommendation]:
-    """Lists with the names that the release of each knows."""
-    lists = []
-    for one in found:
-        model = serving.version(one.version)
-        lists.append(one if model is None else structs.replace(one, items=named(model, one.items)))
-    return lists

@@ -9,14 +9,36 @@ from msgspec import Meta, Struct
 MOST_AT_ONCE = 1000
 MOST_PAIRS = 100_000
 MOST_ANSWERS = 50_000
+MOST_COLUMNS = 20
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Ids = Annotated[list[Id], Meta(min_length=1, max_length=MOST_AT_ONCE)]
 Count = Annotated[int, Meta(ge=1, le=1000)]
 
 
+Column = Annotated[str, Meta(min_length=1, max_length=256)]
+Value = Annotated[str, Meta(max_length=256)] | float | bool
+Columns = Annotated[
+    dict[Column, Annotated[list[Value], Meta(min_length=1, max_length=MOST_AT_ONCE)]], Meta(max_length=MOST_COLUMNS)
+]
+MostOfEach = Annotated[dict[Column, Count], Meta(max_length=MOST_COLUMNS)]
+
+
 class Asked(Struct, frozen=True, forbid_unknown_fields=True):
     """A body that somebody sent; a field that is not known is a mistake."""
+
+
+class Range(Asked, frozen=True):
+    """A number of a column, from the one to the other; only one of them is needed."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.least is None and self.most is None:
+            raise ValueError("a range needs least, most, or both")
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError(f"a range cannot reach from {self.least:g} to {self.most:g}")
 
 
 class Recommend(Asked, frozen=True):
@@ -30,6 +52,17 @@ class Recommend(Asked, frozen=True):
     """Items that are not to be among the answers, such as what is in the basket or sold out."""
     names: bool = False
     """Whether to say what people call the items."""
+    only: Columns | None = None
+    """Of each of these columns of the items, one of these values: `{"category": ["lamp", "chair"]}`."""
+    ranges: Annotated[dict[Column, Range], Meta(min_length=1, max_length=MOST_COLUMNS)] | None = None
+    """Of each of these columns, a number from the one to the other: `{"price": {"least": 5, "most": 20}}`."""
+    most_of_each: MostOfEach | None = None
+    """Of each value of a column so many items at most, so that a list is not all of one kind: `{"brand": 2}`."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether not every item may be in the list."""
+        return self.only is not None or self.ranges is not None or self.most_of_each is not None
 
     def __post_init__(self) -> None:
         if (self.user is not None) + (self.users is not None) + (self.items is not None) != 1:
@@ -87,6 +120,30 @@ class Feedback(Asked, frozen=True):
     """What users did, in any order."""
 
     events: Annotated[list[Happened], Meta(min_length=1, max_length=MOST_AT_ONCE)]
+
+
+class Boost(Asked, frozen=True, omit_defaults=True):
+    """Multiplies scores: of one `item`, or of all items with a `value` in a `column`."""
+
+    times: float
+    item: Id | None = None
+    column: Column | None = None
+    value: Value | None = None
+
+
+class Rules(Asked, frozen=True):
+    """What the shop asks of every list, until it says something else."""
+
+    unavailable: list[Id] = []
+    """Items that are in no list."""
+    only: Columns = {}
+    """Of each of these columns, items with one of these values alone."""
+    exclude: Columns = {}
+    """Of each of these columns, no items with one of these values."""
+    boosts: list[Boost] = []
+    """What comes sooner or, with `times` below 1, later. What two boosts are about is multiplied by both."""
+    most_of_each: MostOfEach = {}
+    """Of each value of a column so many items at most."""
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):

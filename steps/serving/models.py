@@ -14,10 +14,13 @@ import scipy.sparse as sp
 from steps.models.ids import UNKNOWN, Codes
 from steps.models.recommender import NOBODY, Floats, Recommendations
 from steps.models.scorer import Scorer
-from steps.serving.catalogue import Shelf
+from steps.serving.catalogue import Catalogue, Shelf
+from steps.serving.limits import Choice, Limits
 from steps.serving.messages import Reason, Recommendation, Scored
 
 MOST_NAMES = 100_000
+MOST_CHOICES = 32
+"""Of which it is known which items may be there: each takes some bytes an item."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Wanted:
     items: tuple[str, ...] | None = None
     """What was just bought, where no user is named."""
     exclude: tuple[str, ...] = ()
+    names: bool = False
+    """Whether to say what people call the items."""
+    limits: Limits | None = None
+    """What else may not be in the list, and how many of a kind; None where everything may."""
 
 
 class Bought(Protocol):
@@ -64,6 +71,9 @@ class Model:
         learned: dict[int, list[int]] = {}
         new: dict[int, list[int]] = {}
         for place, one in enumerate(wanted):
+            if one.limits is not None:
+                found[place] = self._limited(one, one.limits, recent)
+                continue
             (new if self._new(one, recent) else learned).setdefault(one.k, []).append(place)
         for k, places in new.items():
             lists = self._folded([wanted[place] for place in places], k, recent)
@@ -102,6 +112,38 @@ class Model:
         lists = self._named(wanted, found)
         return [one if known else None for one, known in zip(lists, found.known.tolist(), strict=True)]
 
+    def _limited(self, wanted: Wanted, limits: Limits, recent: Bought) -> Recommendation:
+        """Of what may be in this list."""
+        choice = self._choice(limits)
+        new, excluded = self._new(wanted, recent), self._known_items(wanted.exclude)
+        if new:
+            basket = np.append(self._history(wanted.user), self.scorer.items.codes(new)).astype(np.int32)
+            hidden = self._matrix([np.union1d(excluded, choice.hidden).astype(np.int32)])
+            folded = choice.best(lambda k: self.scorer.recommend_for([basket], k, hidden), wanted.k)
+            if folded.known[0]:
+                return self._named([wanted], folded)[0]
+        code = UNKNOWN if wanted.user is None else self.scorer.users.code(wanted.user)
+        return self._named([wanted], self._chosen(choice, wanted.k, code, self._row(code, excluded, new)))[0]
+
+    def _chosen(self, choice: Choice, k: int, user: int, row: Codes) -> Recommendations:
+        """The best of what may be there for a user, without what is in the row."""
+        users = np.array([user], np.int32)
+        if choice.few is not None:
+            items = choice.few[~np.isin(choice.few, row)]
+            items, scores = choice.ordered(items, self.scorer.score_some(user, items), k)
+            return Recommendations(items[None], scores[None], self.scorer.known(users))
+        hidden = self._matrix([np.union1d(row, choice.hidden).astype(np.int32)])
+        return choice.best(lambda count: self.scorer.recommend(users, count, hidden), k)
+
+    def _choice(self, limits: Limits) -> Choice:
+        """What limits mean here; with the catalogue, which may come between two requests, they may mean more."""
+        return self._choices(limits, self.shelf.catalogue)
+
+    @cached_property
+    def _choices(self) -> Callable[[Limits, Catalogue | None], Choice]:
+        items, shelf = self.scorer.items, self.shelf
+        return lru_cache(MOST_CHOICES)(lambda limits, catalogue: Choice.of(limits, items, shelf, catalogue))
+
     def _history(self, user: str | None) -> Codes:
         return self.history(UNKNOWN if user is None else self.scorer.users.code(user))
 
@@ -132,14 +174,18 @@ class Model:
 
     def _named(self, wanted: Sequence[Wanted], found: Recommendations) -> list[Recommendation]:
         return [
-            Recommendation(self.version, self.name, known, self._items(items, scores), user=one.user)
+            Recommendation(self.version, self.name, known, self._items(items, scores, one.names), user=one.user)
             for one, items, scores, known in zip(wanted, found.items, found.scores, found.known.tolist(), strict=True)
         ]
 
-    def _items(self, items: Codes, scores: Floats) -> list[Scored]:
+    def _items(self, items: Codes, scores: Floats, names: bool = False) -> list[Scored]:
         there = items != NOBODY
         if not there.all():
             items, scores = items[there], scores[there]
+        catalogue = self.shelf.catalogue if names else None
+        if catalogue is not None:
+            called = map(catalogue.name, items.tolist())
+            return list(map(Scored, map(self._name, items.tolist()), scores.tolist(), called))
         return list(map(Scored, map(self._name, items.tolist()), scores.tolist()))
 
     @cached_property
@@ -149,14 +195,23 @@ class Model:
 
     def popular(self, wanted: Wanted) -> Recommendation:
         """What anybody gets when nothing better can be had."""
-        hidden = self._matrix([self._row(UNKNOWN, self._known_items(wanted.exclude), wanted.items or ())])
-        found = self.scorer.recommend(np.array([UNKNOWN], np.int32), wanted.k, hidden)
+        row = self._row(UNKNOWN, self._known_items(wanted.exclude), wanted.items or ())
+        if wanted.limits is not None:
+            found = self._chosen(self._choice(wanted.limits), wanted.k, UNKNOWN, row)
+        else:
+            found = self.scorer.recommend(np.array([UNKNOWN], np.int32), wanted.k, self._matrix([row]))
         return self._named([wanted], found)[0]
 
-    def similar(self, item: int, k: int) -> list[Scored] | None:
+    def similar(self, item: int, k: int, limits: Limits | None = None, names: bool = False) -> list[Scored] | None:
         """What is most like an item; None where this model cannot tell."""
-        found = self.scorer.similar(item, k)
-        return None if found is None else self._items(found.items[0], found.scores[0])
+        first = self.scorer.similar(item, k)
+        if first is None:
+            return None
+        if limits is None:
+            found = first
+        else:
+            found = self._choice(limits).best(lambda count: self.scorer.similar(item, count) or first, k)
+        return self._items(found.items[0], found.scores[0], names)
 
     def because(self, user: int, item: int, k: int) -> list[Reason] | None:
         """Which of a user's purchases speak for an item, and the share of each; None where this model cannot tell."""
