@@ -125,7 +125,7 @@ def page(description: Mapping[str, Any]) -> Text:
 
 def _section(path: str, method: str, operation: Mapping[str, Any]) -> str:
     parameters = "".join(
-        f"<li><code>{_e(one['name'])}</code> {_e(one.get('description', 'in the path'))}</li>"
+        f"<li><code>{_e(one['name'])}</code> {_text(one.get('description', 'in the path'))}</li>"
         for one in operation["parameters"]
     )
     sent = _link(operation["requestBody"]["content"]) if "requestBody" in operation else ""
