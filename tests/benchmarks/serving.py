@@ -131,8 +131,8 @@ class Memory:
     shared: int
 
 
-def serving(store: str) -> AbstractContextManager[Server]:
-    return command([sys.executable, "-m", "steps.serve", "--port", "0"], {"STORE": store})
+def serving(store: str, *flags: str) -> AbstractContextManager[Server]:
+    return command([sys.executable, "-m", "steps.serve", "--port", "0", *flags], {"STORE": store})
 
 
 @contextmanager
