@@ -39,6 +39,8 @@ examples:
 
 What the shop's site has sent as feedback joins the purchases of any source, unless --feedback is false: everything that
 was bought, but for what the source has already. A store without feedback gives the same snapshot either way.
+A purchase with the version of a release came from a list which that had made. It is learned from like any other, and
+never held out, whatever --split says: it speaks for the model that made the list.
 
 Rows that cannot be used go to rejects.parquet in the snapshot, each with its number and the reason. The same row
 twice counts as two purchases. Publishing the same purchases again finds the snapshot that there is.
@@ -108,23 +110,29 @@ def run(step: Step) -> None:
         origin = {"source": found.about, **found.notes}
     if told is not None and told.height:
         before = purchases.purchases.height
-        purchases = bought.once(purchases, told.height)
+        purchases = bought.once(purchases, told["led"])
         repeated = before - purchases.purchases.height
-        log.info("purchases told by feedback: %d, of which %d are in the source already", told.height, repeated)
-        origin["feedback"] = {"purchases": told.height, "in_the_source": repeated}
+        led = 0 if purchases.led is None else int(purchases.led.sum())
+        log.info(
+            "purchases told by feedback: %d, of which %d are in the source already; %d came from lists of ours and are "
+            "for training alone",
+            *(told.height, repeated, led),
+        )
+        origin["feedback"] = {"purchases": told.height, "in_the_source": repeated, "led": led}
     draft = divided(purchases, request, origin | {"revision": step.settings.source_revision, "run": step.settings.run})
     report(step, publish(store, draft))
 
 
 def bought_by_feedback(store: Store) -> pl.DataFrame:
-    """Everything that feedback says was bought, each purchase once."""
+    """Everything that feedback says was bought, each purchase once, and whether a list of ours has `led` to it."""
     import polars as pl
 
     from steps.artifacts import feedback
 
     bought = feedback.read(store.data, kinds=(feedback.BOUGHT,))
-    rows = [(one.user, one.items[0], one.time) for one in bought]
-    return pl.DataFrame(rows, schema=dict.fromkeys(("user", "item", "time"), pl.String), orient="row")
+    rows = [(one.user, one.items[0], one.time, one.version > 0) for one in bought]
+    schema = {"user": pl.String, "item": pl.String, "time": pl.String, "led": pl.Boolean}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def understood(step: Step) -> Request:
@@ -158,11 +166,11 @@ def divided(clean: Clean, request: Request, origin: dict[str, object]) -> Draft:
     from steps.artifacts import dataset, splits
 
     bought: dict[str, Any] = {name: clean.purchases[name].to_numpy() for name in clean.purchases.columns}
-    time = bought.get("time")
-    rule = request.rule.resolve(time)
+    time, led = bought.get("time"), clean.led
+    rule = request.rule.resolve(time if time is None or led is None else time[~led])
     users, items = dataset.id_table(clean.users["id"]), dataset.id_table(clean.items["id"])
     goal = clean.kinds.goal()[bought["event"]] if clean.kinds else None
-    split = splits.divide(rule, users, items, bought["user"], bought["item"], time, request.seed, goal)
+    split = splits.divide(rule, users, items, bought["user"], bought["item"], time, request.seed, goal, led)
     about = {
         "origin": origin,
         "split": {"rule": str(rule), "asked": str(request.rule), "seed": request.seed},

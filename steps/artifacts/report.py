@@ -68,6 +68,7 @@ def render(judged: Verdict, found: Evidence) -> str:
         live=found.live,
         counts=found.data.manifest.get("counts", {}),
         period=found.data.manifest.get("time"),
+        led=found.data.manifest.get("origin", {}).get("feedback", {}).get("led", 0),
         styles=styles(found),
         why=why(found),
         table=table,

@@ -68,13 +68,18 @@ def divide(
     time: Times | None,
     seed: int,
     goal: Mask | None = None,
+    led: Mask | None = None,
 ) -> Splits:
     """The split of each purchase under a resolved rule; train and test are never empty.
 
     Where only some events are purchases, as `goal` says, those are divided, and no other event is known earlier than
     it could be: it falls into the part of its user's purchases of that time, or of its pair where chance decides.
+
+    What a list has `led` to is for training alone: held out, it would be right of whoever made the list to foretell it.
     """
     chosen = np.ones(len(user), bool) if goal is None else goal
+    if led is not None:
+        chosen = chosen & ~led
     if rule.kind == "random" or time is None:
         split = _random(rule.share, users, items, user, item, seed, chosen)
     elif rule.kind == "last":
@@ -87,8 +92,10 @@ def divide(
             split[~chosen & (time >= began[user])] = part
     else:
         split = _by_time(rule.share, time, chosen)
+    if led is not None:
+        split[led] = Split.TRAIN
     if not all((chosen & (split == part)).any() for part in (Split.TRAIN, Split.TEST)):
-        raise BadDataError(_why_not(rule, user[chosen]))
+        raise BadDataError(_why_not(rule, user[chosen], 0 if led is None else int(led.sum())))
     return split
 
 
@@ -154,18 +161,20 @@ def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
-def _why_not(rule: Rule, user: Codes) -> str:
+def _why_not(rule: Rule, user: Codes, led: int) -> str:
+    also = f" ({led} more came from lists of recommendations, and are never held out)" if led else ""
     if rule.kind == "time":
         return (
             f"--split {rule} cannot leave purchases for both training and testing: "
-            f"all {len(user)} happened at the same time; use random:{SHARES['random']}"
+            f"all {len(user)} happened at the same time{also}; use random:{SHARES['random']}"
         )
     if rule.kind == "last":
         return (
             f"--split {rule} cannot leave purchases for testing: no user has more than {2 * rule.count} purchases "
-            f"({len(np.unique(user))} users, {len(user)} purchases); use time or random:{SHARES['random']}"
+            f"({len(np.unique(user))} users, {len(user)} purchases){also}; use time or random:{SHARES['random']}"
         )
+    few = "only one pair" if len(user) else "no pair"
     return (
         f"--split {rule} cannot leave purchases for both training and testing: "
-        f"there is only one pair of a user and an item among {len(user)} purchases"
+        f"there is {few} of a user and an item among {len(user)} purchases{also}"
     )

@@ -72,6 +72,8 @@ class Clean:
     """Rows of weight zero, which were left out."""
     kinds: Kinds | None = None
     """The kinds of event, where there are several."""
+    led: npt.NDArray[np.bool_] | None = None
+    """Of each purchase whether only a list of ours has led to it; nothing where that is so of none."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,14 @@ def with_others(rule: str, user: list[int], item: list[int], time: list[int] | N
     return divide(Rule.parse(rule), users, items, *codes, times, 7, np.array(goal, bool)).tolist()
 
 
+def with_led(rule: str, user: list[int], item: list[int], time: list[int] | None, led: list[int]) -> list[int]:
+    """As `divided`, where lists have led to some purchases."""
+    users, items = table(max(user) + 1), table(max(item) + 1)
+    times = None if time is None else np.array(time, np.int64)
+    codes = np.array(user, np.int32), np.array(item, np.int32)
+    return divide(Rule.parse(rule), users, items, *codes, times, 7, None, np.array(led, bool)).tolist()
+
+
 def by_time(rule: str, time: list[int]) -> list[int]:
     return divided(rule, [0] * len(time), [0] * len(time), time)
 
@@ -207,6 +215,43 @@ def test_two_pairs_are_enough_for_a_train_and_a_test(seed: int) -> None:
 def test_one_pair_cannot_be_divided() -> None:
     with pytest.raises(BadDataError, match="only one pair of a user and an item among 2 purchases"):
         divided("random", [0, 0], [0, 0], None)
+
+
+@pytest.mark.parametrize("rule", ["time:0.2", "last:1", "random:0.3"])
+def test_what_lists_have_led_to_is_for_training_alone_and_moves_no_cut(rule: str) -> None:
+    user, item = grid(10, 10)
+    time = None if rule.startswith("random") else [place // 10 + 10 * (place % 10) for place in range(100)]
+    plain = divided(rule, user, item, time)
+    # Each user is led to more, later than all else and between it.
+    more = list(range(10)) * 2
+    later = None if time is None else [*time, *[500] * 10, *[45] * 10]
+    split = with_led(rule, user + more, item + [10] * 10 + [11] * 10, later, [0] * 100 + [1] * 20)
+    assert set(split[100:]) == {TRAIN}
+    assert split[:100] == plain
+    assert {TRAIN, VALIDATION, TEST} <= set(plain)
+
+
+@pytest.mark.parametrize(
+    ("rule", "time", "said"),
+    [
+        ("time:0.1", [5, 5, 7, 9], r"all 2 happened at the same time \(2 more came from lists"),
+        (
+            "last:1",
+            [1, 2, 3, 4],
+            r"\(2 users, 2 purchases\) \(2 more came from lists of recommendations, and are never",
+        ),
+        ("random:0.25", None, r"only one pair of a user and an item among 2 purchases \(2 more came from lists"),
+    ],
+)
+def test_too_little_without_what_lists_have_led_to_is_said(rule: str, time: list[int] | None, said: str) -> None:
+    user = [0, 1, 0, 0] if rule == "last:1" else [0, 0, 0, 0]
+    with pytest.raises(BadDataError, match=said):
+        with_led(rule, user, [1, 1, 2, 3], time, [0, 0, 1, 1])
+
+
+def test_nothing_but_what_lists_have_led_to_cannot_be_divided() -> None:
+    with pytest.raises(BadDataError, match=r"no pair of a user and an item among 0 purchases \(2 more"):
+        with_led("random:0.25", [0, 1], [0, 1], None, [1, 1])
 
 
 def test_other_events_do_not_move_the_cut_and_fall_on_its_sides() -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from steps.artifacts import dataset, feedback
+from steps.artifacts.dataset import Split
 from steps.artifacts.feedback import BOUGHT, CLICKED, SHOWN, Event
 from steps.clients.object_store import Store
 
@@ -18,8 +20,11 @@ SALES = [(f"u{n % 7}", f"i{n % 5}", f"2026-01-{n % 28 + 1:02d}") for n in range(
 LATER = "2026-03-01T10:00:00.000Z"
 
 
-def told(store: Store, *bought: tuple[str, str, str], kind: str = BOUGHT) -> None:
-    events = [Event(f"{kind}-{user}-{item}-{time}", kind, user, (item,), 0, None, time) for user, item, time in bought]
+def told(store: Store, *bought: tuple[str, str, str], kind: str = BOUGHT, version: int = 0) -> None:
+    events = [
+        Event(f"{kind}-{version}-{user}-{item}-{time}", kind, user, (item,), version, None, time)
+        for user, item, time in bought
+    ]
     feedback.write(store.data, events)
 
 
@@ -71,7 +76,7 @@ def test_what_was_bought_joins_the_purchases_and_may_be_new(
     assert len(data) == len(SALES) + 2
     assert pairs(data).count(("newcomer", "new item")) == 1
     assert data.time.max() == 1_772_359_200_000_000
-    assert data.manifest["origin"]["feedback"] == {"purchases": 2, "in_the_source": 0}
+    assert data.manifest["origin"]["feedback"] == {"purchases": 2, "in_the_source": 0, "led": 0}
     assert len(published("--source", source, "--feedback", "false")) == len(SALES)
 
 
@@ -87,7 +92,71 @@ def test_a_purchase_that_the_source_tells_of_too_is_one_purchase(
     told(folder_store, (user, item, "2026-02-20T00:00:00.000Z"))
     again = published("--source", source)
     assert len(again) == len(SALES) + 1
-    assert again.manifest["origin"]["feedback"] == {"purchases": 2, "in_the_source": 1}
+    assert again.manifest["origin"]["feedback"] == {"purchases": 2, "in_the_source": 1, "led": 0}
+
+
+@pytest.mark.parametrize(
+    ("rule", "always"),
+    [
+        ("auto", "s-e55eb8aa6590e5b1"),
+        ("last:1", "s-8c429c580229d702"),
+        ("random:0.25", "s-85146a3e79529872"),
+    ],
+)
+def test_a_snapshot_without_feedback_is_the_one_that_it_always_was(
+    published: Callable[..., Any], tmp_path: Path, rule: str, always: str
+) -> None:
+    assert published("--source", sales(tmp_path), "--split", rule).id == always
+
+
+@pytest.mark.parametrize("rule", ["time:0.1", "last:1", "random:0.25"])
+def test_what_a_list_has_led_to_is_learned_from_and_never_held_out(
+    published: Callable[..., Any], folder_store: Store, tmp_path: Path, rule: str
+) -> None:
+    source = sales(tmp_path)
+    plain = published("--source", source, "--split", rule)
+    told(folder_store, *[(f"u{n % 7}", f"new {n}", LATER) for n in range(40)], version=3)
+    data = published("--source", source, "--split", rule)
+    led = np.array([item.startswith("new") for _, item in pairs(data)])
+    assert led.sum() == 40
+    assert set(data.split[led]) == {Split.TRAIN}
+    held = [(pair, split) for pair, split, mine in zip(pairs(data), data.split, ~led, strict=True) if mine]
+    assert sorted(held) == sorted(zip(pairs(plain), plain.split, strict=True))
+    assert data.manifest["origin"]["feedback"] == {"purchases": 40, "in_the_source": 0, "led": 40}
+
+
+def test_what_was_bought_without_a_list_too_needed_none(
+    published: Callable[..., Any], folder_store: Store, tmp_path: Path
+) -> None:
+    user, item, _ = SALES[3]
+    told(folder_store, (user, item, LATER), ("u1", "found", LATER), ("u1", "shown", LATER), version=3)
+    told(folder_store, ("u1", "found", "2026-03-01T11:00:00.000Z"), ("u2", "found", LATER))
+    data = published("--source", sales(tmp_path))
+    held = {pair for pair, split in zip(pairs(data), data.split, strict=True) if split == Split.TEST}
+    assert {(user, item), ("u1", "found"), ("u2", "found")} <= held
+    assert ("u1", "shown") not in held
+    assert data.manifest["origin"]["feedback"]["led"] == 1
+
+
+def test_a_source_all_of_whose_purchases_lists_have_led_to_has_nothing_to_judge_by(
+    run_step: Run, folder_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "sales.csv"
+    path.write_text("user,item,time\nu1,i1,2026-01-01\n")
+    told(folder_store, *[(f"u{n + 2}", "i1", f"2026-02-{n + 10}T00:00:00.000Z") for n in range(9)], version=1)
+    assert run_step("data_publish", "--source", str(path))[0] == 65
+    assert "only one pair of a user and an item among 1 purchases (9 more came from lists" in caplog.text
+
+
+def test_having_looked_at_a_product_is_not_having_bought_it(
+    published: Callable[..., Any], folder_store: Store, tmp_path: Path
+) -> None:
+    source = sales(tmp_path, event=["order" if n % 2 else "view" for n in range(len(SALES))])
+    user, item, day = SALES[26]
+    told(folder_store, (user, item, f"{day}T12:00:00.000Z"), version=3)
+    data = published("--source", source)
+    assert len(data) == len(SALES) + 1
+    assert data.manifest["origin"]["feedback"] == {"purchases": 1, "in_the_source": 0, "led": 1}
 
 
 def test_of_a_source_without_times_every_pair_that_it_has_is_known(
