@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 EXAMPLES = """examples:
   python -m steps.client --rate 200 --seconds 30
   python -m steps.client --shopper --count 2000 --rate 0
+  python -m steps.client --shopper --taste new --kinds none --on-their-own 0.5
+                                           (nobody likes what they did, nor does a column tell what goes together)
   KAFKA_BROKERS=localhost:9092 python -m steps.client --kafka --rate 500 --count 10000
   python -m steps.client --schema          (of the messages that go through Kafka)
 
@@ -65,6 +67,11 @@ def parser() -> Parser:
         help="what they like: `history` as in the snapshot, or `new` as if they had all changed (default: history)",
     )  # fmt: skip
     flags.add_argument("--kinds", default="category", metavar="COLUMN", help="of the items, by which tastes differ")
+    flags.add_argument(
+        "--on-their-own", default="0.3", metavar="SHARE",
+        help="visits that end with a purchase which no list has led to; only by such are models judged, so 0 leaves "
+        "nothing to judge by, and nor does --users, whose file names no products (default: %(default)s)",
+    )  # fmt: skip
     flags.add_argument("--seed", default="7", help="the same seed asks the same users (default: %(default)s)")
     flags.add_argument("--schema", action="store_true", help="print the JSON Schema of the Kafka messages, and end")
     return flags
@@ -80,6 +87,7 @@ class Plan:
     at_once: int
     patience: float
     seed: int
+    on_their_own: float
 
     @classmethod
     def of(cls, step: Step) -> Plan:
@@ -103,6 +111,7 @@ class Plan:
             at_once=whole_number("--at-once", flags.at_once or "32", low=1, high=1000),
             patience=number("--patience", flags.patience or "10", 0.1, 3600),
             seed=whole_number("--seed", flags.seed or "7"),
+            on_their_own=number("--on-their-own", flags.on_their_own or "0.3", 0, 1),
         )
 
 
@@ -120,7 +129,8 @@ def run(step: Step) -> None:
     name = f"client-{uuid.uuid4().hex[:12]}"
     with tempfile.TemporaryDirectory(prefix="client-") as folder:
         users, taste = who_asks(step, plan, Path(folder))
-    feedback = Feedback(Shoppers(taste, name), server) if step.flags.shopper else None
+    shoppers = Shoppers(taste, name, plan.on_their_own)
+    feedback = Feedback(shoppers, server) if step.flags.shopper else None
     tally = Tally()
     schedule = Schedule(plan.rate, plan.count, users)
     began = time.perf_counter()
@@ -134,7 +144,7 @@ def run(step: Step) -> None:
         faults = ", ".join(f"{what} ({count})" for what, count in tally.faults.most_common(3))
         where = f"Kafka at {step.settings.kafka.brokers}" if step.flags.kafka else server.url
         raise TryAgainError(f"nothing was answered by {where}: {faults or 'silence'}")
-    log.info("next: %s", next_command(step, server))
+    log.info("next: %s", next_command(step, server, len(tally.versions)))
 
 
 @contextmanager
@@ -217,14 +227,17 @@ def read_snapshot(step: Step, folder: Path) -> Dataset:
 
 
 def taste_of(data: Dataset, column: str, seed: int, *, past: bool) -> Taste:
-    """By a column of the items; where there is none, kinds have to do with nothing but the items' ids."""
+    """By a column of the items; where there is none, kinds have to do with nothing but the items' ids, and so with
+    nothing that the past tells.
+    """
     from steps.serving.shopper import Taste
 
     kinds = kinds_of_items(data, column)
     if not kinds:
         log.info("the items have no column %r: tastes differ by the ids of items", column)
-    plain = Taste(kinds, seed=seed)
     items, seen = data.items, data.seen  # read now: the files go
+    plain = Taste(kinds, seed=seed)
+    kinds = kinds or {item: plain.kind(item) for item in items}
 
     def before(user: str) -> list[str]:
         row = seen[[data.users.code(user)]].indices
@@ -294,11 +307,11 @@ def share(part: int, whole: int) -> float:
     return 100 * part / max(whole, 1)
 
 
-def next_command(step: Step, server: Server) -> str:
+def next_command(step: Step, server: Server, versions: int) -> str:
     """What somebody would type now."""
-    if step.flags.shopper:
-        return "python workflows/submit.py retrain"
-    return f"curl -s {server.url}/state"
+    if not step.flags.shopper:
+        return f"curl -s {server.url}/state"
+    return "python -m steps.monitor --canary" if versions > 1 else "python workflows/submit.py monitor"
 
 
 def show_schema() -> None:

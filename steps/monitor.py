@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -134,6 +135,9 @@ def run(step: Step) -> None:
         record = monitoring.write(store.models, made, now)
     store.models.put(monitoring.page(record), monitoring_page.render(record, past).encode())
     log.info("%s", record.reason)
+    following = "" if step.settings.run else next_command(record)  # a workflow goes on by itself
+    if following:
+        log.info("next: %s", following)
     step.output("retrain", "true" if record.retrain else "false")
     step.output("reason", record.reason)
     step.output("canary", record.canary.get("decision", "none"))
@@ -286,6 +290,20 @@ def freshness(store: Store, seen: Seen, live: Release | None) -> dict[str, float
         if manifest.exists(store, live.snapshot):
             found["live snapshot"] = hours_since(manifest.read(store.data, live.snapshot)["created"], seen.until)
     return found
+
+
+def next_command(record: Record) -> str:
+    """What somebody would type now; nothing where all is well."""
+    decision, version = record.canary.get("decision"), record.canary.get("version")
+    if decision == "promote":
+        return f"python -m steps.model_publish --promote --version {version}"
+    if decision == "abort":
+        return f"python -m steps.model_publish --abort {shlex.quote(record.reason)} --version {version}"
+    if not record.live:
+        return "python workflows/submit.py retrain"
+    if record.retrain:
+        return "python workflows/submit.py retrain -p canary=10"
+    return "" if record.events else "python -m steps.client --shopper --count 500"
 
 
 def hours_since(time: str, now: datetime) -> float:

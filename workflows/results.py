@@ -23,6 +23,11 @@ NEXT = {
     "batch-predict": (("python -m steps.serve", "answer requests one by one"),),
     "cleanup": (),
 }
+AFTER_A_LOOK = (
+    ("python -m steps.client --shopper --count 500", "play shoppers at a server that runs"),
+    ("python workflows/submit.py retrain -p canary=10", "make a new model, and try it on a tenth of the users"),
+    ("python cron/deploy.py --on local", "look every hour from here on"),
+)
 
 
 def show(console: Console, workflow: str, outputs: Outputs, namespace: str = "") -> None:
@@ -58,6 +63,8 @@ def looked(console: Console, outputs: Outputs, namespace: str) -> None:
     begun = {name.removeprefix("retrain."): one for name, one in outputs.items() if name.startswith("retrain.")}
     if begun:
         show(console, "retrain", begun, namespace)
+    else:
+        commands(console, () if namespace else AFTER_A_LOOK)
 
 
 def on_cluster(workflow: str, namespace: str) -> tuple[tuple[str, str], ...]:

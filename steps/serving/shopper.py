@@ -2,7 +2,8 @@
 
 A shopper likes one kind of products best and another second best. Further down a list fewer look; of what they look at
 they click on what they like, and buy some of it. Now and then they buy on their own what they like, as people do who
-search: without that, nobody could learn from lists that show nothing of it.
+search: without that, nobody could learn from lists that show nothing of it, and no model could be judged by what was
+bought, for whoever made a list is right of what it has led to.
 """
 
 from __future__ import annotations
@@ -93,10 +94,11 @@ class Visits:
 class Shoppers:
     """Everybody who is sent a list. What one of them does depends on the seed, the user and the number of the visit."""
 
-    def __init__(self, taste: Taste, name: str) -> None:
+    def __init__(self, taste: Taste, name: str, on_their_own: float = ON_THEIR_OWN) -> None:
         self.taste = taste
         self.name = name
         """Of this run: events of two runs are different events."""
+        self.on_their_own = on_their_own
         self.versions: dict[int, Visits] = {}
         self._has: dict[str, set[str]] = {}
         self._lock = threading.Lock()
@@ -107,7 +109,7 @@ class Shoppers:
         with self._lock:
             has = self._has.setdefault(user, set())
             clicked, bought = self._take_up(chance, user, items, has)
-            wish = self.taste.wish(user, chance) if chance.random() < ON_THEIR_OWN else None
+            wish = self.taste.wish(user, chance) if chance.random() < self.on_their_own else None
             own = [wish] if wish is not None and wish not in has else []
             has.update(bought, own)
             self._count(user, version, items, clicked, bought)

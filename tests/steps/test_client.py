@@ -173,6 +173,19 @@ def test_shoppers_like_what_their_history_says_unless_they_have_changed_their_mi
     assert len(liked["history"] & liked["new"]) < 0.7 * len(liked["history"])
 
 
+def test_where_no_column_tells_kinds_apart_shoppers_still_buy_on_their_own(run_step: Run, shop: Shop) -> None:
+    _, published = run_step("data_publish", "--source", "demo:users=60,items=30")
+    flags = ("--snapshot", published["snapshot"], "--shopper", "--kinds", "none", "--rate", "0", "--count", "100")
+    own = {}
+    for share in ("0", "1"):
+        shop.events.clear()
+        assert run_step("client", "--url", shop.url, *flags, "--on-their-own", share)[0] == 0
+        own[share] = {event["items"][0] for event in shop.events if (event["kind"], event["version"]) == ("bought", 0)}
+    assert not own["0"]
+    assert len(own["1"]) > 20
+    assert own["1"] <= {f"p{number:04d}" for number in range(30)}
+
+
 def echo(asked: Sequence[Recommend]) -> list[Recommendation | Exception]:
     return [
         ValueError("not this one") if one.user == "u3" else
@@ -219,6 +232,7 @@ def test_silence_in_kafka_ends_after_the_patience(
         ("--k", "0"),
         ("--at-once", "0"),
         ("--taste", "good"),
+        ("--on-their-own", "2"),
         ("--kafka",),
         ("--url", "localhost:8080"),
         ("--users", "/nowhere"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -317,6 +318,33 @@ def test_a_wrong_flag_is_one_sentence(
     assert run_step("monitor", *flags)[0] == 2
     assert said in caplog.text
     assert records(folder_store) == []
+
+
+def test_what_to_type_next_is_said_unless_a_workflow_goes_on_by_itself(
+    run_step: Run, folder_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def following(*flags: str, **environment: str) -> list[str]:
+        caplog.clear()
+        assert run_step("monitor", *flags, **environment)[0] == 0
+        return re.findall(r"next: (.*)", caplog.text)
+
+    assert following() == ["python workflows/submit.py retrain"]
+    go_live(folder_store, 1, ago(hours=40))
+    assert following() == ["python -m steps.client --shopper --count 500"]
+    told(folder_store, 1, 400, 0.4, ago(hours=30))
+    assert following("--hours", "36") == []
+    told(folder_store, 1, 400, 0.2, ago(hours=1))
+    assert following("--hours", "2", RUN="r") == []
+    assert following("--hours", "2", "--cool-down", "0") == ["python workflows/submit.py retrain -p canary=10"]
+    on_trial(folder_store, 2, ago(minutes=30))
+    assert following("--canary") == ["python -m steps.model_publish --promote --version 2"]
+    told(folder_store, 1, 400, 0.4, ago(minutes=20))
+    told(folder_store, 2, 400, 0.1, ago(minutes=20))
+    [command] = following("--canary")
+    assert command.startswith("python -m steps.model_publish --abort 'version 2 has ndcg 0.1000")
+    assert command.endswith("worse by more than chance' --version 2")
 
 
 def test_looks_are_kept_in_order_and_the_oldest_go(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

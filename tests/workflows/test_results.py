@@ -133,4 +133,7 @@ def test_monitor_says_what_it_found_and_what_came_of_it():
     assert "version 3 has fallen." in text
     assert "The page: store/monitoring/x.html" in text
     assert "Nothing to do: nothing is new." in text
-    assert "Nothing to do" not in said("monitor", {"monitor": looked})
+    assert text.count("Next:") == 1
+    alone = said("monitor", {"monitor": {**looked, "retrain": "false"}})
+    assert "Nothing to do" not in alone
+    assert "python workflows/submit.py retrain -p canary=10" in alone

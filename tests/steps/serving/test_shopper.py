@@ -82,6 +82,14 @@ def test_a_visit_is_told_in_the_form_of_the_server(taste: Taste) -> None:
     assert all(taste.likes("u", event["items"][0]) for event in on_their_own)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_so_many_visits_end_with_a_purchase_that_no_list_has_led_to(taste: Taste, share: float) -> None:
+    visits = [Shoppers(taste, "run", share).visit(number, "u", 7, ["a1"]) for number in range(1000)]
+    own = [event for done in visits for event in done if (event["kind"], event["version"]) == ("bought", 0)]
+    assert len(own) / 1000 == pytest.approx(share, abs=0.07)
+    assert all(taste.likes("u", event["items"][0]) for event in own)
+
+
 def test_nobody_buys_the_same_twice(taste: Taste) -> None:
     shoppers = Shoppers(taste, "run")
     first, _ = taste.favourites("u")
