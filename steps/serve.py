@@ -68,12 +68,14 @@ def run(step: Step) -> None:
     from steps.serving.inbox import Inbox
     from steps.serving.live import Live
     from steps.serving.minutes import Minutes
+    from steps.serving.publishing import Publisher
     from steps.serving.recent import Following, Recent
     from steps.serving.server import bind, in_foreground
     from steps.serving.standing import Standing
     from steps.serving.statistics import Statistics
 
     tokens = Tokens.parse(step.settings.api_token, step.settings.api_tokens)
+    publisher = Publisher.of(store.models, step.settings)
     statistics = Statistics(LABELS, workers)
 
     with (
@@ -94,7 +96,7 @@ def run(step: Step) -> None:
                 running.enter_context(Following(store.data, recent, REMEMBER))
                 running.enter_context(Minutes(store.data, statistics))
                 live.wait(FIRST_SECONDS if workers == 1 else FIRST_SECONDS_OF_SEVERAL)
-                api = Api(live, statistics, recent, Inbox(store.data, recent), told, rules)
+                api = Api(live, statistics, recent, Inbox(store.data, recent), told, rules, publisher)
                 if step.settings.kafka:
                     from steps.serving.announcements import Follower
                     from steps.serving.streams import Streams

@@ -28,6 +28,7 @@ from steps.serving.live import Live
 from steps.serving.lookup import COUNT, MOST, NAMES, K, Lookup, code_of, named
 from steps.serving.messages import Because, Recommendation, Similar
 from steps.serving.models import Bought, Model, Nothing, Serving, Wanted
+from steps.serving.publishing import Done, Publisher
 from steps.serving.reports import Looks
 from steps.serving.standing import Standing
 from steps.serving.statistics import Statistics
@@ -53,6 +54,7 @@ class Api:
         inbox: Inbox | None = None,
         more_state: Mapping[str, Callable[[], Any]] | None = None,
         rules: Standing | None = None,
+        publisher: Publisher | None = None,
     ) -> None:
         self.live = live
         self.statistics = statistics or Statistics(LABELS)
@@ -60,7 +62,11 @@ class Api:
         self.lookup = Lookup(lambda: self.serving, recent or Nothing())
         self.many = ThreadPoolExecutor(1, "many")
         """For what takes long: one at a time, so that it never takes all of a processor from what is quick."""
+        self.store = ThreadPoolExecutor(4, "store")
+        """For what waits for the store, so that nothing else has to wait behind it."""
         self.inbox = inbox
+        self.publisher = publisher
+        self.publishing = asyncio.Lock()
         self.more_state = {} if more_state is None else more_state
         """What else `/state` tells, by name."""
         self.rules = rules
@@ -98,6 +104,9 @@ class Api:
             Route("GET", "/monitoring", self.monitoring, messages.Looks),
             Route("GET", "/monitoring/", self.look, "text/html", rest=["look"]),
             Route("GET", "/reports/", self.report, "text/html", rest=["run"]),
+            Route("POST", "/promote", self.promote, messages.Version, body=messages.AboutCanary, access=ADMIN),
+            Route("POST", "/abort", self.abort, messages.Version, body=messages.AboutCanary, access=ADMIN),
+            Route("POST", "/rollback", self.roll_back, messages.Version, body=messages.Back, access=ADMIN),
             Route("GET", "/rules", self.tell_rules, messages.Rules),
             Route("PUT", "/rules", self.take_rules, messages.Rules, body=messages.Rules, access=ADMIN),
             Route("GET", "/metrics", self.metrics, metrics.MEDIA_TYPE),
@@ -268,10 +277,40 @@ class Api:
         found = await self.from_store(lambda: reports.of_run(self.live.models, run))
         return reports.shown(found, f"there is no report of a run {run[:80]!r}")
 
+    async def promote(self, request: Request) -> messages.Version:
+        """Makes the canary live for everybody, once its slot has answered well."""
+        asked: messages.AboutCanary = request.body
+        return await self.done(lambda one: one.promote(text(asked.version), asked.reason))
+
+    async def abort(self, request: Request) -> messages.Version:
+        """Takes the canary back: all users get what is live."""
+        asked: messages.AboutCanary = request.body
+        return await self.done(lambda one: one.abort(text(asked.version), asked.reason))
+
+    async def roll_back(self, request: Request) -> messages.Version:
+        """Makes an earlier version's model live again, under a new version, once a slot has answered well with it."""
+        asked: messages.Back = request.body
+        return await self.done(lambda one: one.roll_back("", text(asked.version) or "previous", asked.reason))
+
+    async def done(self, act: Callable[[Publisher], Done]) -> messages.Version:
+        """What `python -m steps.model_publish` does, by the same functions; what has become of a version."""
+        publisher = self.publisher
+        if publisher is None:
+            raise RefusedError(501, "this server only answers: python -m steps.model_publish changes what is live")
+        if self.publishing.locked():
+            raise RefusedError(409, "this server is changing what is live at this moment: look at it first")
+        async with self.publishing:
+            try:
+                made = (await asyncio.get_running_loop().run_in_executor(self.store, act, publisher)).made
+            except StepError as error:
+                raise RefusedError(409, str(error)) from error
+        self.live.look()
+        return await self.from_store(lambda: history.version(self.live.models, made.version))
+
     async def from_store(self, read: Callable[[], Found]) -> Found:
         """What the store says; it may take long, and may be away."""
         try:
-            return await asyncio.to_thread(read)
+            return await asyncio.get_running_loop().run_in_executor(self.store, read)
         except StepError as error:
             log.warning("the store was asked in vain: %s", error)
             raise RefusedError(503, "the store does not answer at the moment", {"Retry-After": "5"}) from error
@@ -314,6 +353,11 @@ def application(api: Api, *, tokens: Tokens | None = None, rate: float = 0.0) ->
     return Application(api.routes(), api.statistics, Gate(tokens or Tokens(), Rate(rate)))
 
 
+def text(version: int | None) -> str:
+    """A version as a flag names it."""
+    return str(version) if version else ""
+
+
 def parts(lists: Sequence[Wanted]) -> Iterator[Sequence[Wanted]]:
     """So many as are made at once."""
     for start in range(0, len(lists), TOGETHER):
@@ -327,7 +371,7 @@ def without_names(serving: Serving | None) -> list[Model]:
 
 LABELS = (
     "/recommend", "/predict", "/similar", "/because", "/items", "/users", "/send-feedback", "/state", "/releases",
-    "/traffic", "/monitoring", "/reports", "/rules", "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs",
-    "/docs.css",
+    "/traffic", "/monitoring", "/reports", "/promote", "/abort", "/rollback", "/rules",
+    "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
 )  # fmt: skip
 """What requests are counted by; known before a process is made that could count."""

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from itertools import islice
 
 from steps.artifacts import canary, candidate, names, release
+from steps.artifacts.canary import Canary
 from steps.clients.object_store import Bucket
 from steps.serving.messages import Version, Versions
 
@@ -17,22 +18,17 @@ def versions(models: Bucket) -> Versions:
     released, reports = release.versions(models), set(candidate.reports(models))
     found = {version: _released(models, version, released[-1], reports) for version in released[-MOST:]}
     for tried in islice(canary.newest_first(models), MOST):
-        if tried.version in released:
-            continue
-        end = canary.ended(models, tried)
-        found[tried.version] = Version(
-            version=tried.version,
-            model=tried.model,
-            what=end.outcome if end else tried.mode,
-            reason=end.reason if end else tried.reason,
-            created=tried.created,
-            metrics=tried.metrics,
-            snapshot=tried.snapshot,
-            run=tried.run,
-            percent=tried.percent,
-            report=report(tried.candidate, reports),
-        )
+        if tried.version not in released:
+            found[tried.version] = _tried(models, tried, reports)
     return Versions([found[version] for version in sorted(found, reverse=True)][:MOST])
+
+
+def version(models: Bucket, number: int) -> Version:
+    """One of them."""
+    released, reports = release.versions(models), set(candidate.reports(models))
+    if number in released:
+        return _released(models, number, released[-1], reports)
+    return _tried(models, canary.read(models, number), reports)
 
 
 def report(path: str, reports: Collection[str]) -> str:
@@ -52,5 +48,21 @@ def _released(models: Bucket, version: int, live: int, reports: Collection[str])
         metrics=one.metrics,
         snapshot=one.snapshot,
         run=one.run,
+        report=report(one.candidate, reports),
+    )
+
+
+def _tried(models: Bucket, one: Canary, reports: Collection[str]) -> Version:
+    end = canary.ended(models, one)
+    return Version(
+        version=one.version,
+        model=one.model,
+        what=end.outcome if end else one.mode,
+        reason=end.reason if end else one.reason,
+        created=one.created,
+        metrics=one.metrics,
+        snapshot=one.snapshot,
+        run=one.run,
+        percent=one.percent,
         report=report(one.candidate, reports),
     )

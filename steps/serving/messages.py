@@ -146,6 +146,24 @@ class Rules(Asked, frozen=True):
     """Of each value of a column so many items at most."""
 
 
+class AboutCanary(Asked, frozen=True):
+    """Which version is meant, and why."""
+
+    version: Annotated[int, Meta(ge=1)] | None = None
+    """The canary that is running, where nothing is said. What is said has to be that one: it may have changed."""
+    reason: Annotated[str, Meta(max_length=500)] = ""
+    """Is kept with what is done."""
+
+
+class Back(Asked, frozen=True):
+    """To which version, and why."""
+
+    version: Annotated[int, Meta(ge=1)] | None = None
+    """The one before the live one, where nothing is said."""
+    reason: Annotated[str, Meta(max_length=500)] = ""
+    """The release keeps it."""
+
+
 class Answer(Struct, frozen=True, omit_defaults=True):
     """A body that is sent back; what is not said is left out."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from steps.serving.access import ANYBODY
+from steps.serving.access import ADMIN, ANYBODY
 from steps.serving.asgi import JSON, Route, Text
 from steps.serving.messages import Refusal
 
@@ -20,6 +20,7 @@ REFUSALS = {
     401: "no token, or none that is known",
     403: "a token that does not allow this",
     404: "no such user or item",
+    409: "as things are now this cannot be done, and why",
     422: "a question that cannot be answered, and why",
     429: "more than this client may ask",
     501: "the model that is live cannot tell",
@@ -58,11 +59,18 @@ def _operation(route: Route) -> dict[str, Any]:
         "description": " ".join(more.split()) or None,
         "parameters": list(_parameters(route)),
         "responses": {"200": {"description": "the answer", "content": _content(route.answer)}, **_refusals(route)},
-        "security": [] if route.access == ANYBODY else [{}, {"token": [route.access]}],
+        "security": _security(route.access),
     }
     if route.body:
         operation["requestBody"] = {"required": True, "content": _content(route.body)}
     return {key: value for key, value in operation.items() if value is not None}
+
+
+def _security(access: str) -> list[dict[str, list[str]]]:
+    """A server that has no tokens asks for none, but for what only a token allows."""
+    if access == ANYBODY:
+        return []
+    return [{"token": [access]}] if access == ADMIN else [{}, {"token": [access]}]
 
 
 def _parameters(route: Route) -> Iterator[dict[str, Any]]:
@@ -87,6 +95,8 @@ def _refusals(route: Route) -> dict[str, Any]:
     possible = set(REFUSALS)
     if not route.rest:
         possible -= {404} if route.query or route.body else {404, 501}
+    if (route.method, route.access) != ("POST", ADMIN):
+        possible -= {409}
     if route.access == ANYBODY:
         possible = {503} if route.path == "/readyz" else set()
     return {str(status): {"description": REFUSALS[status], "content": _content(Refusal)} for status in sorted(possible)}

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from steps import model_publish
 from steps.artifacts import candidate, records, release, slots
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
@@ -273,9 +272,7 @@ def test_after_a_kill_another_run_may_publish_too(
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: child)
         slots.claim(folder_store.models, 1, "run-1", 300)
-    slots.fill(
-        folder_store.models, model_publish.candidate.read(folder_store.models, "candidates/run-1/als"), "blue", 1
-    )
+    slots.fill(folder_store.models, candidate.read(folder_store.models, "candidates/run-1/als"), "blue", 1)
     assert run_step("model_publish", RUN="run-2")[0] == 0
     assert live(folder_store).run == "run-2"
     assert slots.whole_versions(folder_store.models, "blue")[1].candidate == "candidates/run-2/als"

@@ -329,8 +329,10 @@ def pod_labels(overlay, name):
 def test_who_must_talk_may_and_nobody_else(overlay, objects):
     server, blue = pod_labels(objects, "model-server"), pod_labels(objects, "tf-serving-blue")
     assert allowed(objects, STEP, blue, 8501)
-    assert not allowed(objects, server, blue, 8501)
+    assert allowed(objects, server, blue, 8501)
+    assert not allowed(objects, blue, server, 8080)
     assert not allowed(objects, blue, STEP, 8501)
+    assert not allowed(objects, {"app": "stranger"}, blue, 8501)
     assert not allowed(objects, STEP, server, 22)
     assert way(objects, "Ingress", server, None, 8080)
     assert not way(objects, "Egress", server, None, 80)

@@ -41,6 +41,15 @@ def test_every_schema_that_is_named_is_there(api: Api) -> None:
     assert {"Recommend", "Recommendation", "Refusal"} <= references(api.description)
 
 
+def test_what_changes_what_is_live_always_takes_a_token(api: Api) -> None:
+    paths = api.description["paths"]
+    for path in ("/promote", "/abort", "/rollback"):
+        assert paths[path]["post"]["security"] == [{"token": ["admin"]}]
+        assert "409" in paths[path]["post"]["responses"]
+    assert paths["/recommend"]["post"]["security"] == [{}, {"token": ["read"]}]
+    assert "409" not in paths["/recommend"]["post"]["responses"]
+
+
 def test_paths_name_their_parameters(api: Api) -> None:
     paths = api.description["paths"]
     assert {"/similar/{item}", "/because/{user}/{item}"} <= set(paths)
