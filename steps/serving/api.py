@@ -30,6 +30,7 @@ from steps.serving.messages import Because, Recommendation, Similar
 from steps.serving.models import Bought, Model, Nothing, Serving, Wanted
 from steps.serving.publishing import Done, Publisher
 from steps.serving.reports import Looks
+from steps.serving.runs import Runs
 from steps.serving.standing import Standing
 from steps.serving.statistics import Statistics
 
@@ -78,6 +79,10 @@ class Api:
         return Looks(self.live.models)
 
     @cached_property
+    def ran(self) -> Runs:
+        return Runs(self.live.models, self.looks)
+
+    @cached_property
     def description(self) -> dict[str, Any]:
         """The routes, described; made when somebody first asks, for it takes longer than an answer."""
         return openapi.describe(self.routes())
@@ -104,6 +109,7 @@ class Api:
             Route("GET", "/monitoring", self.monitoring, messages.Looks),
             Route("GET", "/monitoring/", self.look, "text/html", rest=["look"]),
             Route("GET", "/reports/", self.report, "text/html", rest=["run"]),
+            Route("GET", "/runs", self.runs, messages.Runs),
             Route("POST", "/promote", self.promote, messages.Version, body=messages.AboutCanary, access=ADMIN),
             Route("POST", "/abort", self.abort, messages.Version, body=messages.AboutCanary, access=ADMIN),
             Route("POST", "/rollback", self.roll_back, messages.Version, body=messages.Back, access=ADMIN),
@@ -277,6 +283,10 @@ class Api:
         found = await self.from_store(lambda: reports.of_run(self.live.models, run))
         return reports.shown(found, f"there is no report of a run {run[:80]!r}")
 
+    async def runs(self, request: Request) -> messages.Runs:
+        """The last runs of the workflows, newest first, with what each step has left, and what became of each."""
+        return messages.Runs(await self.from_store(self.ran.newest))
+
     async def promote(self, request: Request) -> messages.Version:
         """Makes the canary live for everybody, once its slot has answered well."""
         asked: messages.AboutCanary = request.body
@@ -371,7 +381,7 @@ def without_names(serving: Serving | None) -> list[Model]:
 
 LABELS = (
     "/recommend", "/predict", "/similar", "/because", "/items", "/users", "/send-feedback", "/state", "/releases",
-    "/traffic", "/monitoring", "/reports", "/promote", "/abort", "/rollback", "/rules",
+    "/traffic", "/monitoring", "/reports", "/runs", "/promote", "/abort", "/rollback", "/rules",
     "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
 )  # fmt: skip
 """What requests are counted by; known before a process is made that could count."""

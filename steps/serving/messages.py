@@ -310,6 +310,40 @@ class Looks(Answer, frozen=True):
     looks: list[dict[str, Any]]
 
 
+class Node(Answer, frozen=True):
+    """One step of a run."""
+
+    name: str
+    state: str
+    """Succeeded, Failed, Error, Running, Skipped, or Unknown."""
+    seconds: float | None = None
+    """That it took, where that is recorded."""
+    outputs: dict[str, Any] | None = None
+
+
+class Run(Answer, frozen=True):
+    """One run of a workflow, or steps that were run by hand under one name."""
+
+    run: str
+    began: str
+    state: str
+    """Succeeded, Failed, Error, Running, or Unknown where it has left no report and writes nothing any more."""
+    tree: list[Node]
+    """Its steps in their order, as far as they have left something."""
+    workflow: str = ""
+    ended: str = ""
+    note: str = ""
+    """What neither the state nor the tree says."""
+    report: str = ""
+    """The path of the page that says how its models did, where there is one."""
+
+
+class Runs(Answer, frozen=True):
+    """The newest first."""
+
+    runs: list[Run]
+
+
 class Moment(Answer, frozen=True):
     """Ten seconds of what the shop's site has asked."""
 
