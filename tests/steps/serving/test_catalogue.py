@@ -130,14 +130,14 @@ def catalogue_of(live: Live) -> Catalogue | None:
 
 
 def test_a_server_reads_the_names_of_what_is_live_and_lets_old_ones_go(
-    folder_store: Store, make_snapshot: Callable[..., str], make_candidate: Make, make_release: Callable[..., Any]
+    store: Store, make_snapshot: Callable[..., str], make_candidate: Make, make_release: Callable[..., Any]
 ) -> None:
-    snapshot = make_snapshot(folder_store)
-    live = Live(folder_store.models, 3600, data=folder_store.data)
+    snapshot = make_snapshot(store)
+    live = Live(store.models, 3600, data=store.data)
     first: list[weakref.ref[Catalogue]] = []
     for version in (1, 2, 3):
-        made = make_candidate(folder_store, f"run-{version}", snapshot=snapshot)
-        make_release(folder_store, made, version)
+        made = make_candidate(store, f"run-{version}", snapshot=snapshot)
+        make_release(store, made, version)
         live.refresh()
         catalogue = catalogue_of(live)
         assert catalogue is not None
