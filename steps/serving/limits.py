@@ -1,8 +1,9 @@
 """What a list may hold of a release's items, what comes first, and how many of a kind: by a request, and by the shop.
 
 All of it is exact: a list is what somebody would get who ordered every item by its score and then left out what may
-not be there. Few items that are allowed are scored alone. Else the best are asked for, more of them until enough are
-left that may be there; where scores are multiplied, until no other item could still come before these.
+not be there. Few items that are not allowed are hidden, few that are allowed are scored alone. Else the best are asked
+for, more of them until enough are left that may be there; where scores are multiplied, until no other item could still
+come before these.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class Choice:
     few: Codes | None
     """Those that are allowed, where they are few."""
     hidden: Codes
-    """Those that are not, where they are few."""
+    """Those that are not, where they are few; else none."""
+    only_hides: bool
+    """Whether these are all that there is to say: lists are then made together with all others."""
     times: Floats | None
     """By what scores are multiplied; negative ones are divided, so that what is boosted never falls."""
     most: tuple[tuple[Codes, int], ...]
@@ -101,8 +104,10 @@ class Choice:
             times = _times(limits.rules.boosts, items, columns)
         count = int(np.count_nonzero(allowed))
         few = np.flatnonzero(allowed).astype(np.int32) if count <= FEW else None
-        hidden = np.flatnonzero(~allowed).astype(np.int32) if len(items) - count <= FEW else NONE
-        return cls(allowed, few, hidden, times, tuple(most))
+        all_hidden = len(items) - count <= FEW
+        hidden = np.flatnonzero(~allowed).astype(np.int32) if all_hidden else NONE
+        only_hides = all_hidden and times is None and not most
+        return cls(allowed, few, hidden, only_hides, times, tuple(most))
 
     def best(self, ranked: Ranked, k: int) -> Recommendations:
         """The k best of what is allowed, asking for as many as that takes."""

@@ -71,7 +71,7 @@ class Model:
         learned: dict[int, list[int]] = {}
         new: dict[int, list[int]] = {}
         for place, one in enumerate(wanted):
-            if one.limits is not None:
+            if one.limits is not None and not self._choice(one.limits).only_hides:
                 found[place] = self._limited(one, one.limits, recent)
                 continue
             (new if self._new(one, recent) else learned).setdefault(one.k, []).append(place)
@@ -92,12 +92,13 @@ class Model:
 
     def _users(self, wanted: Sequence[Wanted], k: int, recent: Bought) -> list[Recommendation]:
         codes = self.scorer.users.codes([one.user or "" for one in wanted])
-        excluded: dict[int, Codes] = {}  # a request for many users has one list of these
+        excluded: dict[tuple[int, int], Codes] = {}  # a request for many users has one list of these
         rows = []
         for code, one in zip(codes.tolist(), wanted, strict=True):
-            if id(one.exclude) not in excluded:
-                excluded[id(one.exclude)] = self._known_items(one.exclude)
-            rows.append(self._row(code, excluded[id(one.exclude)], self._new(one, recent)))
+            same = id(one.exclude), id(one.limits)
+            if same not in excluded:
+                excluded[same] = self._excluded(one)
+            rows.append(self._row(code, excluded[same], self._new(one, recent)))
         return self._named(wanted, self.scorer.recommend(codes, k, self._matrix(rows)))
 
     def _folded(self, wanted: Sequence[Wanted], k: int, recent: Bought) -> list[Recommendation | None]:
@@ -107,7 +108,7 @@ class Model:
             np.append(self._history(one.user), self.scorer.items.codes(self._new(one, recent))).astype(np.int32)
             for one in wanted
         ]
-        excluded = self._matrix([self._known_items(one.exclude) for one in wanted])
+        excluded = self._matrix([self._excluded(one) for one in wanted])
         found = self.scorer.recommend_for(baskets, k, excluded if excluded.nnz else None)
         lists = self._named(wanted, found)
         return [one if known else None for one, known in zip(lists, found.known.tolist(), strict=True)]
@@ -115,10 +116,10 @@ class Model:
     def _limited(self, wanted: Wanted, limits: Limits, recent: Bought) -> Recommendation:
         """Of what may be in this list."""
         choice = self._choice(limits)
-        new, excluded = self._new(wanted, recent), self._known_items(wanted.exclude)
+        new, excluded = self._new(wanted, recent), self._excluded(wanted)
         if new:
             basket = np.append(self._history(wanted.user), self.scorer.items.codes(new)).astype(np.int32)
-            hidden = self._matrix([np.union1d(excluded, choice.hidden).astype(np.int32)])
+            hidden = self._matrix([excluded])
             folded = choice.best(lambda k: self.scorer.recommend_for([basket], k, hidden), wanted.k)
             if folded.known[0]:
                 return self._named([wanted], folded)[0]
@@ -132,7 +133,7 @@ class Model:
             items = choice.few[~np.isin(choice.few, row)]
             items, scores = choice.ordered(items, self.scorer.score_some(user, items), k)
             return Recommendations(items[None], scores[None], self.scorer.known(users))
-        hidden = self._matrix([np.union1d(row, choice.hidden).astype(np.int32)])
+        hidden = self._matrix([row])
         return choice.best(lambda count: self.scorer.recommend(users, count, hidden), k)
 
     def _choice(self, limits: Limits) -> Choice:
@@ -160,6 +161,13 @@ class Model:
             return history
         others = np.concatenate([excluded, self._known_items(new)])
         return np.union1d(history, others).astype(np.int32)
+
+    def _excluded(self, wanted: Wanted) -> Codes:
+        """What must not be shown to anybody who asks like this."""
+        excluded = self._known_items(wanted.exclude)
+        if wanted.limits is None:
+            return excluded
+        return np.union1d(excluded, self._choice(wanted.limits).hidden).astype(np.int32)
 
     def _known_items(self, items: Sequence[str]) -> Codes:
         codes = self.scorer.items.codes(items)
@@ -195,7 +203,7 @@ class Model:
 
     def popular(self, wanted: Wanted) -> Recommendation:
         """What anybody gets when nothing better can be had."""
-        row = self._row(UNKNOWN, self._known_items(wanted.exclude), wanted.items or ())
+        row = self._row(UNKNOWN, self._excluded(wanted), wanted.items or ())
         if wanted.limits is not None:
             found = self._chosen(self._choice(wanted.limits), wanted.k, UNKNOWN, row)
         else:
