@@ -25,9 +25,10 @@ REMEMBER = timedelta(days=2)
 EXAMPLES = """examples:
   python -m steps.serve --port 8080
   python -m steps.serve --port 8080 --workers 4
-  API_TOKENS=read+feedback=$SHOP_TOKEN,admin=$MY_TOKEN python -m steps.serve
+  API_TOKENS=read+feedback=$SHOP_TOKEN,read+admin=$MY_TOKEN python -m steps.serve
 then:
   curl -s localhost:8080/recommend -H 'content-type: application/json' -d '{"user": "u1", "k": 5}'
+or look at http://localhost:8080/ with a browser
 
 environment:
   API_TOKEN       a token that may do everything
@@ -83,7 +84,7 @@ def run(step: Step) -> None:
         # Made by the parent, so that nothing stays behind of a worker that was killed.
         tempfile.TemporaryDirectory(prefix="serve-") as cache,
     ):
-        log.info("serving on http://%s:%d, described at /docs", *bound.getsockname()[:2])
+        log.info("serving on http://%s:%d, with a page at / and the API described at /docs", *bound.getsockname()[:2])
 
         def work(place: int, alive: int | None = None) -> None:
             statistics.mine = place

@@ -65,6 +65,17 @@ class Tokens:
         if access not in allowed[0]:
             raise RefusedError(403, f"this token does not allow {access}")
 
+    def may(self, scope: Scope) -> list[str]:
+        """Which scopes a request has."""
+        return [access for access in SCOPES if self._allows(scope, access)]
+
+    def _allows(self, scope: Scope, access: str) -> bool:
+        try:
+            self.allow(scope, access)
+        except RefusedError:
+            return False
+        return True
+
 
 def _token(what: str, token: str) -> bytes:
     if not re.fullmatch(r"[\x21-\x7e]+", token) or len(token) < LEAST_LENGTH:

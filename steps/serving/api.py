@@ -17,7 +17,7 @@ from msgspec import structs
 from steps.artifacts.feedback import Event
 from steps.artifacts.shop_rules import ShopRules
 from steps.runtime.errors import BadDataError, StepError
-from steps.serving import history, messages, metrics, openapi, reports, traffic
+from steps.serving import history, messages, metrics, openapi, page_files, reports, traffic
 from steps.serving.access import ADMIN, ANYBODY, FEEDBACK, Gate, Rate, Tokens
 from steps.serving.answers import Answers
 from steps.serving.asgi import Application, RefusedError, Request, Route, Text
@@ -72,6 +72,8 @@ class Api:
         """What else `/state` tells, by name."""
         self.rules = rules
         """Those of the shop, where they are followed."""
+        self.tokens = Tokens()
+        """Who may ask, for who wants to know."""
         self.together: Together[Wanted, Recommendation] = Together(self._answer, DEADLINE, TOGETHER)
 
     @cached_property
@@ -121,6 +123,9 @@ class Api:
             Route("GET", "/openapi.json", self.openapi, dict[str, Any], access=ANYBODY),
             Route("GET", "/docs", self.docs, "text/html", access=ANYBODY),
             Route("GET", "/docs.css", self.style, "text/css", access=ANYBODY),
+            Route("GET", "/access", self.access, messages.Access),
+            Route("GET", "/", self.page, "text/html", access=ANYBODY),
+            Route("GET", "/page/", self.page_file, "text/javascript", access=ANYBODY, rest=["file"]),
         ]  # fmt: skip
 
     @property
@@ -357,10 +362,23 @@ class Api:
         """What the description looks like."""
         return openapi.style()
 
+    async def access(self, request: Request) -> messages.Access:
+        """What the sent token may do, or everybody where no tokens are in use."""
+        return messages.Access(bool(self.tokens.scopes), self.tokens.may(request.scope))
+
+    async def page(self, request: Request) -> Text:
+        """The page for people."""
+        return page_files.find(page_files.FIRST)
+
+    async def page_file(self, request: Request) -> Text:
+        """What the page is made of: its style and its scripts."""
+        return page_files.find("/".join(request.after("/page/")))
+
 
 def application(api: Api, *, tokens: Tokens | None = None, rate: float = 0.0) -> Application:
     """The routes, and who may take them."""
-    return Application(api.routes(), api.statistics, Gate(tokens or Tokens(), Rate(rate)))
+    api.tokens = tokens or Tokens()
+    return Application(api.routes(), api.statistics, Gate(api.tokens, Rate(rate)))
 
 
 def text(version: int | None) -> str:
@@ -383,5 +401,6 @@ LABELS = (
     "/recommend", "/predict", "/similar", "/because", "/items", "/users", "/send-feedback", "/state", "/releases",
     "/traffic", "/monitoring", "/reports", "/runs", "/promote", "/abort", "/rollback", "/rules",
     "/metrics", "/healthz", "/readyz", "/openapi.json", "/docs", "/docs.css",
+    "/access", "/", "/page",
 )  # fmt: skip
 """What requests are counted by; known before a process is made that could count."""

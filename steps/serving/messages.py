@@ -380,6 +380,13 @@ class Taken(Answer, frozen=True):
     repeated: int
 
 
+class Access(Struct, frozen=True):
+    """Whether the server asks for tokens, and which scopes the one that was sent has."""
+
+    tokens: bool
+    may: list[str]
+
+
 class Refusal(Answer, frozen=True):
     """Why there is no answer, in a sentence."""
 

@@ -19,7 +19,7 @@ SCHEMAS = "#/components/schemas/{name}"
 REFUSALS = {
     401: "no token, or none that is known",
     403: "a token that does not allow this",
-    404: "no such user or item",
+    404: "no such user, item or file",
     409: "as things are now this cannot be done, and why",
     422: "a question that cannot be answered, and why",
     429: "more than this client may ask",
@@ -98,7 +98,7 @@ def _refusals(route: Route) -> dict[str, Any]:
     if (route.method, route.access) != ("POST", ADMIN):
         possible -= {409}
     if route.access == ANYBODY:
-        possible = {503} if route.path == "/readyz" else set()
+        possible = {503} if route.path == "/readyz" else {404} if route.rest else set()
     return {str(status): {"description": REFUSALS[status], "content": _content(Refusal)} for status in sorted(possible)}
 
 
@@ -120,6 +120,7 @@ def page(description: Mapping[str, Any]) -> Text:
 </head>
 <body>
 <main>
+<nav><a href="./">To the page for people</a></nav>
 <h1>What can be asked</h1>
 <p>{_e(description["info"]["description"])} For programs: <a href="openapi.json">openapi.json</a>.</p>
 {sections}
