@@ -72,6 +72,11 @@ def parser() -> Parser:
         help="visits that end with a purchase which no list has led to; only by such are models judged, so 0 leaves "
         "nothing to judge by, and nor does --users, whose file names no products (default: %(default)s)",
     )  # fmt: skip
+    flags.add_argument(
+        "--taste-seed",
+        default="7",
+        help="another seed is another taste, where the past has no say (default: %(default)s)",
+    )
     flags.add_argument("--seed", default="7", help="the same seed asks the same users (default: %(default)s)")
     flags.add_argument("--schema", action="store_true", help="print the JSON Schema of the Kafka messages, and end")
     return flags
@@ -87,6 +92,7 @@ class Plan:
     at_once: int
     patience: float
     seed: int
+    taste_seed: int
     on_their_own: float
 
     @classmethod
@@ -111,6 +117,7 @@ class Plan:
             at_once=whole_number("--at-once", flags.at_once or "32", low=1, high=1000),
             patience=number("--patience", flags.patience or "10", 0.1, 3600),
             seed=whole_number("--seed", flags.seed or "7"),
+            taste_seed=whole_number("--taste-seed", flags.taste_seed or "7"),
             on_their_own=number("--on-their-own", flags.on_their_own or "0.3", 0, 1),
         )
 
@@ -129,7 +136,7 @@ def run(step: Step) -> None:
     name = f"client-{uuid.uuid4().hex[:12]}"
     with tempfile.TemporaryDirectory(prefix="client-") as folder:
         users, taste = who_asks(step, plan, Path(folder))
-    shoppers = Shoppers(taste, name, plan.on_their_own)
+    shoppers = Shoppers(taste, name, plan.on_their_own, plan.seed)
     feedback = Feedback(shoppers, server) if step.flags.shopper else None
     tally = Tally()
     schedule = Schedule(plan.rate, plan.count, users)
@@ -191,11 +198,11 @@ def who_asks(step: Step, plan: Plan, folder: Path) -> tuple[Callable[[int], str]
         raise UsageError("give --users or --snapshot, not both")
     if step.flags.users:
         users: Sequence[str] = read_users(Path(step.flags.users))
-        taste = Taste(seed=plan.seed)
+        taste = Taste(seed=plan.taste_seed)
     else:
         data = read_snapshot(step, folder)
         users = data.users
-        taste = taste_of(data, step.flags.kinds, plan.seed, past=step.flags.taste == "history")
+        taste = taste_of(data, step.flags.kinds, plan.taste_seed, past=step.flags.taste == "history")
     return lambda place: random.Random(f"{plan.seed} {place}").choice(users), taste
 
 

@@ -94,18 +94,19 @@ class Visits:
 class Shoppers:
     """Everybody who is sent a list. What one of them does depends on the seed, the user and the number of the visit."""
 
-    def __init__(self, taste: Taste, name: str, on_their_own: float = ON_THEIR_OWN) -> None:
+    def __init__(self, taste: Taste, name: str, on_their_own: float = ON_THEIR_OWN, seed: int = 7) -> None:
         self.taste = taste
         self.name = name
         """Of this run: events of two runs are different events."""
         self.on_their_own = on_their_own
+        self.seed = seed
         self.versions: dict[int, Visits] = {}
         self._has: dict[str, set[str]] = {}
         self._lock = threading.Lock()
 
     def visit(self, number: int, user: str, version: int, items: Sequence[str]) -> list[dict[str, Any]]:
         """The events of a visit, in the form in which the model server takes them."""
-        chance = random.Random(f"{self.taste.seed} {user} {number}")
+        chance = random.Random(f"{self.seed} {user} {number}")
         with self._lock:
             has = self._has.setdefault(user, set())
             clicked, bought = self._take_up(chance, user, items, has)
