@@ -17,6 +17,7 @@ import pytest
 from steps.clients import kafka
 from steps.runtime.kafka_settings import KafkaSettings
 from steps.serving.messages import Recommend, Recommendation, Scored
+from steps.serving.shopper import Taste
 from steps.serving.streams import Streams, topics
 
 Run = Callable[..., tuple[int, dict[str, str]]]
@@ -184,6 +185,28 @@ def test_where_no_column_tells_kinds_apart_shoppers_still_buy_on_their_own(run_s
     assert not own["0"]
     assert len(own["1"]) > 20
     assert own["1"] <= {f"p{number:04d}" for number in range(30)}
+
+
+def test_the_same_shoppers_come_again_with_the_same_taste_unless_it_is_changed(run_step: Run, shop: Shop) -> None:
+    _, published = run_step("data_publish", "--source", "demo:users=20,items=60")
+    snapshot = ("--snapshot", published["snapshot"], "--rate", "0", "--count", "100")
+    shoppers = ("--shopper", "--taste", "new", "--kinds", "none", "--on-their-own", "1")
+
+    def liked(*flags: str) -> dict[str, set[str]]:
+        """By user, what was bought by taste alone, in kinds that never change."""
+        shop.events.clear()
+        assert run_step("client", "--url", shop.url, *snapshot, *shoppers, *flags)[0] == 0
+        found: dict[str, set[str]] = {}
+        for event in shop.events:
+            if (event["kind"], event["version"]) == ("bought", 0):
+                found.setdefault(event["user"], set()).add(Taste(seed=7).kind(event["items"][0]))
+        return found
+
+    once, again, changed = liked("--seed", "1"), liked("--seed", "2"), liked("--seed", "1", "--taste-seed", "8")
+    both = once.keys() & again.keys()
+    assert both
+    assert all(len(once[user] | again[user]) <= 2 for user in both)
+    assert any(len(once[user] | changed[user]) > 2 for user in once.keys() & changed.keys())
 
 
 def echo(asked: Sequence[Recommend]) -> list[Recommendation | Exception]:
