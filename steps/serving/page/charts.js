@@ -47,7 +47,7 @@ function drawn(picture, reading, { width, unit, series, levels, most, marked }) 
     ...vertical.map((tick) => s("g", {},
       s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }),
       s("text", { class: "tick", x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, tickName(tick, vertical)))),
-    ...timeTicks(from, until, Math.max(2, Math.floor(width / 110))).map(({ at, name }) => s("g", {},
+    ...timeTicks(from, until, Math.max(2, Math.floor(width / 110))).filter(({ at }) => x(at) < width - 2 * RIGHT).map(({ at, name }) => s("g", {},
       s("line", { class: "grid", x1: x(at), x2: x(at), y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 4 }),
       s("text", { class: "tick", x: x(at), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, name))),
     s("text", { class: "tick", x: width - RIGHT, y: HEIGHT - 3, "text-anchor": "end" }, "your local time"),

@@ -192,7 +192,7 @@ function list(page, { items }, user) {
   if (!items.length) return h("section", {}, h("h3", {}, "Recommended"), notice("Nothing is left to recommend."));
   const most = Math.max(...items.map((one) => one.score));
   const rows = items.flatMap((one, place) => row(page, one, place + 1, most, user));
-  return h("section", {}, h("h3", {}, "Recommended"), h("table", { class: "list" },
+  return h("section", {}, h("h3", { class: user === null ? "unseen" : null }, "Recommended"), h("table", { class: "list" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col", class: "number" }, "#"), h("th", { scope: "col" }, "Product"),
       h("th", { scope: "col", class: "number" }, "Score"), h("th", { scope: "col" }, h("span", { class: "unseen" }, "More about it")))),
     h("tbody", {}, rows)));

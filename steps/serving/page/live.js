@@ -108,24 +108,25 @@ function byRoute(requests) {
     table("What was asked", ["path", "#requests", "#refused", "#errors", "#p50 ms", "#p90", "#p99", "#p99.9"], rows)];
 }
 
-function plots({ seconds, columns, live, canary }) {
-  if (!columns.length) return [h("h2", {}, "The last hour"), h("p", { class: "soft" }, "Nothing was asked in it.")];
-  const filled = withoutGaps(columns, seconds);
+function plots({ seconds, now, columns, live, canary }) {
+  const over = columns.filter((one) => one.at + seconds <= now); // the newest is not over yet, and would look like a fall
+  if (!over.length) return [h("h2", {}, "The last hour"), h("p", { class: "soft" }, "Nothing was asked in it.")];
+  const filled = withoutGaps(over, seconds);
   const versions = [...new Set(filled.flatMap((one) => [...Object.keys(one.versions), ...Object.keys(one.failed ?? {})]))].sort((one, other) => one - other);
-  const over = (value) => filled.map((one) => [1000 * one.at, value(one)]);
-  const timed = (name) => over((one) => (one.requests ? one[name] : null));
+  const points = (value) => filled.map((one) => [1000 * one.at, value(one)]);
+  const timed = (name) => points((one) => (one.requests ? one[name] : null));
   const answered = versions.map((version) => ({
-    name: `version ${version}`, colour: colour(Number(version), live, canary), points: over((one) => (one.versions[version] ?? 0) / seconds),
+    name: `version ${version}`, colour: colour(Number(version), live, canary), points: points((one) => (one.versions[version] ?? 0) / seconds),
   }));
   const failed = versions.filter((version) => filled.some((one) => one.failed?.[version])).map((version) => ({
-    name: `version ${version} could not`, colour: colour(Number(version), live, canary), points: over((one) => (one.failed?.[version] ?? 0) / seconds),
+    name: `version ${version} could not`, colour: colour(Number(version), live, canary), points: points((one) => (one.failed?.[version] ?? 0) / seconds),
   }));
   return [h("h2", {}, "The last hour"), h("div", { class: "charts" },
     lines({ title: "Traffic", unit: "lists a second, by version", most: 1,
-      series: answered.length ? answered : [{ name: "requests", colour: "live", points: over((one) => one.requests / seconds) }] }),
+      series: answered.length ? answered : [{ name: "requests", colour: "live", points: points((one) => one.requests / seconds) }] }),
     lines({ title: "Time to answer", unit: "milliseconds", most: 1, series: [
       { name: "p50", colour: "other0", points: timed("p50") }, { name: "p99", colour: "other1", points: timed("p99") }] }),
-    lines({ title: "Errors", unit: "a second", most: 1, series: [{ name: "answered with an error", colour: "bad", points: over((one) => one.errors / seconds) }, ...failed] }))];
+    lines({ title: "Errors", unit: "a second", most: 1, series: [{ name: "answered with an error", colour: "bad", points: points((one) => one.errors / seconds) }, ...failed] }))];
 }
 
 /** Times at which nothing was asked are left out by the server, and are drawn as such. */

@@ -50,7 +50,7 @@ function latest(page, one) {
   const said = one.retrain ? "A new model is asked for."
     : one.asked === "canary" && one.canary?.version ? `Version ${one.canary.version}: ${one.canary.decision}.`
       : one.live ? `Version ${one.live} stays.` : "Nothing is live yet.";
-  return h("section", { class: `verdict ${good ? "yes" : "no"}` }, h("h2", {}, said), h("p", {}, `${one.reason}.`),
+  return h("section", { class: `verdict ${good ? "yes" : "no"}` }, h("h2", {}, said), h("p", {}, `${one.reason.charAt(0).toUpperCase()}${one.reason.slice(1)}.`),
     h("p", { class: "soft" }, `Looked ${ago(one.created)}, at ${count(one.events, "event")} of feedback`,
       Number.isFinite(one.accuracy) ? `; accuracy ${percent(one.accuracy)} of the best of the last releases` : "", ". ",
       report(page, where(one), `the look of ${day(one.created)}`, "The whole page")));

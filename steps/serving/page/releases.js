@@ -5,7 +5,8 @@ import { chip, h, Part, table, todo } from "./dom.js";
 import { day, fixed } from "./format.js";
 import { report } from "./reports.js";
 
-const FIRST = ["ndcg@10", "recall@10", "hit_rate@10", "map@10", "coverage@10"];
+const FIRST = ["ndcg@10", "recall@10", "hit_rate@10", "coverage@10"];
+const MOST = 4; // metrics that have room beside all else
 const KINDS = { live: "live", canary: "won", shadow: "won", aborted: "bad" };
 const PAUSE = 20_000; // milliseconds
 
@@ -29,7 +30,7 @@ export function releases(page) {
 function shown(page, versions) {
   const live = versions.find((one) => one.what === "live");
   const known = new Set(versions.flatMap((one) => Object.keys(one.metrics)));
-  const metrics = [...FIRST.filter((name) => known.has(name)), ...[...known].filter((name) => !FIRST.includes(name)).sort()].slice(0, 5);
+  const metrics = [...FIRST.filter((name) => known.has(name)), ...[...known].filter((name) => !FIRST.includes(name)).sort()].slice(0, MOST);
   const best = Object.fromEntries(metrics.map((name) => [name, Math.max(...versions.map((one) => one.metrics[name] ?? -Infinity))]));
   const value = (one, name) => h("span", { class: versions.length > 1 && one.metrics[name] === best[name] ? "best" : null }, fixed(one.metrics[name]));
   const percent = (one) => (one.percent ? `, ${one.percent} %` : "");

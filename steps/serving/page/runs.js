@@ -26,7 +26,7 @@ function run(page, one, open) {
   const when = [one.began && `began ${day(one.began)}`, Number.isFinite(seconds) && `took ${duration(seconds)}`, !one.began && one.ended && `ended ${ago(one.ended)}`].filter(Boolean);
   return h("details", { class: "run", open },
     h("summary", {}, h("span", { class: "name" }, one.run), " ", state && chip(state, kind), " ", h("span", { class: "soft" }, when.join(", "))),
-    h("ul", { class: "tree" }, (one.tree ?? []).map(step)), report(page, one.report, one.run));
+    h("ul", { class: "tree" }, (one.tree ?? []).map(step)), h("p", {}, report(page, one.report, one.run)));
 }
 
 function step(one) {

@@ -359,6 +359,33 @@ def test_a_canary_is_shown_with_who_sees_it_and_the_page_is_read_only(visit: Ope
         page.get_by_text("--promote").wait_for()
 
 
+def test_who_may_ends_a_canary_and_goes_back_but_only_when_sure(visit: Open, own_shop: Shop) -> None:
+    own_shop.step("model_publish", "--canary", "25", "--force", "a test tries it", run="third")
+    with own_shop.served(API_TOKENS=TOKENS) as url:
+        page = visit(url, "live")
+        page.get_by_role("dialog", name="Your token").wait_for()
+        page.keyboard.type(OWNER)
+        page.keyboard.press("Enter")
+        trial = page.get_by_role("heading", name="Version 3 is on trial")
+        page.get_by_role("button", name="Promote …").click()
+        page.get_by_role("dialog", name="Make version 3 live for everybody?").wait_for()
+        page.keyboard.press("Escape")
+        page.get_by_role("dialog").wait_for(state="hidden")
+        assert own_shop.live().version == 2
+        page.get_by_role("button", name="Abort …").click()
+        page.get_by_label("Why?").fill("fewer clicks")
+        page.keyboard.press("Enter")
+        page.locator("#problem", has_text="Version 3 is taken back").wait_for()
+        trial.wait_for(state="detached")
+        page.goto(f"{url}/#releases")
+        page.get_by_role("row", name="fewer clicks").wait_for()
+        page.get_by_role("button", name="Go back …: to version 1").click()
+        page.get_by_label("Why?").fill("a test wants it")
+        page.keyboard.press("Enter")
+        page.get_by_role("row", name="a test wants it").wait_for()
+        assert own_shop.live().version == 4
+
+
 def test_a_token_is_asked_for_and_kept_in_the_tab_alone(visit: Open, shop: Shop) -> None:
     with shop.served(API_TOKENS=TOKENS) as url:
         page = visit(url, "releases")
