@@ -28,6 +28,7 @@ ANSWERS = TIMES + COLUMNS
 WIDTH = ANSWERS + 3 * VERSIONS
 
 Clock = Callable[[], float]
+Numbers = npt.NDArray[np.int64]
 
 
 class Traffic:
@@ -70,28 +71,29 @@ class Traffic:
         """Of all workers together, the oldest first; those within which nothing was asked are left out."""
         now = int(self.clock()) // SECONDS
         cells = np.frombuffer(self._cells, np.int64).reshape(self._shape).copy()
-        found = []
-        for turn in range(now - PLACES + 1, now + 1):
-            rows = cells[:, turn % PLACES]
-            rows = rows[rows[:, TURN] == turn]
-            if len(rows):
-                found.append(_moment(turn, rows))
-        return found
+        turns = cells[:, :, TURN]
+        # Who has counted nothing for an hour has old numbers in this place.
+        recent = (turns > now - PLACES) & (turns <= now)
+        cells[~recent] = 0
+        passed = np.cumsum(cells[:, :, TIMES:ANSWERS].sum(axis=0), axis=1)
+        of_places = cells[:, :, TURN].max(axis=0)
+        places = sorted(np.flatnonzero(of_places).tolist(), key=lambda place: int(of_places[place]))
+        return [_moment(int(of_places[place]), cells[:, place], passed[place]) for place in places]
 
 
-def _moment(turn: int, rows: npt.NDArray[np.int64]) -> Moment:
-    requests, errors = (int(rows[:, place].sum()) for place in (REQUESTS, ERRORS))
-    times = np.cumsum(rows[:, TIMES:ANSWERS].sum(axis=0))
+def _moment(turn: int, rows: Numbers, passed: Numbers) -> Moment:
+    """What all workers have counted in one turn; of how many requests each column of times is the end."""
     answers: dict[str, int] = {}
     failed: dict[str, int] = {}
     for version, good, bad in rows[:, ANSWERS:].reshape(-1, 3).tolist():
         for told, count in ((answers, good), (failed, bad)):
             if count:
                 told[str(version)] = told.get(str(version), 0) + count
-    return Moment(turn * SECONDS, requests, errors, _ms(times, 50), _ms(times, 99), answers, failed)
+    requests, errors = rows[:, (REQUESTS, ERRORS)].sum(axis=0).tolist()
+    return Moment(turn * SECONDS, requests, errors, _ms(passed, 50), _ms(passed, 99), answers, failed)
 
 
-def _ms(passed: npt.NDArray[np.int64], share: int) -> float:
+def _ms(passed: Numbers, share: int) -> float:
     """Within so many milliseconds so many of a hundred were answered, by how many were within each column."""
     if not passed[-1]:
         return 0.0
