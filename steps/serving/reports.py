@@ -6,7 +6,7 @@ import logging
 from functools import lru_cache
 from typing import Any
 
-from steps.artifacts import candidate, monitoring, names, records
+from steps.artifacts import candidate, names, records
 from steps.clients.object_store import Bucket, ObjectMissingError
 from steps.runtime.errors import BadDataError
 from steps.runtime.settings import NAME
@@ -31,13 +31,20 @@ class Looks:
 
     def newest(self) -> list[dict[str, Any]]:
         """The last so many, the newest first."""
-        found = (self._found(name) for name in monitoring.listed(self.models)[:MOST])
+        found = (self._found(name) for name in self._listed()[:MOST])
         return [one for one in found if one is not None]
 
     def page(self, name: str) -> str | None:
         """A look's page; None where there is no such look, or where it has none."""
+        from steps.artifacts import monitoring
+
         # No text of a client's is made into a key: it has to be one of those that there are.
-        return _text(self.models, monitoring.page_of(name)) if name in monitoring.listed(self.models) else None
+        return _text(self.models, monitoring.page_of(name)) if name in self._listed() else None
+
+    def _listed(self) -> list[str]:
+        from steps.artifacts import monitoring  # with all that it calculates by: no server waits for that at its start
+
+        return monitoring.listed(self.models)
 
     def _found(self, name: str) -> dict[str, Any] | None:
         try:

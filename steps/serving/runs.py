@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from steps.artifacts import canary, monitoring, names, records, release
+from steps.artifacts import canary, names, records, release
 from steps.artifacts.canary import Canary
 from steps.artifacts.release import Release
 from steps.clients.object_store import Bucket, Entry, ObjectMissingError
@@ -104,6 +104,8 @@ class Runs:
                 return
 
     def _traces(self) -> dict[str, Trace]:
+        from steps.artifacts import monitoring  # only now, as where the looks are read
+
         found: dict[str, Trace] = {}
 
         def of(run: str, written: datetime) -> Trace:

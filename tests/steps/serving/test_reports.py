@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -136,3 +138,9 @@ def test_a_release_names_the_report_of_the_run_that_made_its_model(
     assert "report" not in newest
     assert oldest["report"] == "reports/run-1"
     assert get(f"{url}/{oldest['report']}").text == "how run-1 did"
+
+
+def test_no_server_waits_at_its_start_for_what_monitor_calculates_by() -> None:
+    code = "import sys, steps.serving.api; print('steps.models.online' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "False"
