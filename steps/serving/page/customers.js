@@ -24,16 +24,20 @@ export function customers(page) {
       else location.hash = there;
     },
   }, field("Customer", input), field("How many", length), h("button", { type: "submit" }, "Show"));
+  const asking = h("div", {}, switcher("customer"), form, answer);
   const show = (user) => into(answer, page, () => recommended(page, user, Number(length.value)));
   return {
     title: "What would a customer be shown?",
-    node: h("div", {}, switcher("customer"), empty.node, form, answer),
+    node: h("div", {}, empty.node, asking),
     open([user]) {
       if (!user) return ready(input);
       input.value = user;
       return show(user);
     },
-    refresh: (state) => empty.show(state.version === null),
+    refresh: ({ version }) => {
+      empty.show(version === null);
+      asking.hidden = version === null;
+    },
   };
 }
 
@@ -93,16 +97,21 @@ export function strangers(page) {
     },
   }, field(searches ? "Search products by name or id" : "Id of a product", input), field("How many", length),
     h("button", { type: "submit" }, searches ? "Search" : "Add"));
+  const asking = h("div", {}, switcher("new"),
+    h("p", { class: "lead" }, "Pick what somebody has just bought or put into the basket; the list follows at once."),
+    form, found, chosen, answer);
   return {
     title: "What would somebody new be shown?",
-    node: h("div", {}, switcher("new"), empty.node,
-      h("p", { class: "lead" }, "Pick what somebody has just bought or put into the basket; the list follows at once."),
-      form, found, chosen, answer),
+    node: h("div", {}, empty.node, asking),
     open() {
       ready(input);
       if (searches) look();
     },
-    refresh: (state) => empty.show(state.version === null),
+    refresh: ({ version }) => {
+      empty.show(version === null);
+      if (asking.hidden && version !== null && searches) look();
+      asking.hidden = version === null;
+    },
   };
 }
 

@@ -21,11 +21,13 @@ export function live(page) {
   const all = new Part((state) => h("details", {}, h("summary", {}, "All that the server tells of itself"),
     h("pre", { tabindex: "0", role: "region", "aria-label": "The state of the server" }, JSON.stringify(state, null, 1))));
   const degraded = new Growing(60_000);
+  const rest = h("div", {}, [trouble, figures, canary, traffic, versions, routes, all].map((part) => part.node));
   return {
     title: "Live",
-    node: h("div", {}, empty.node, trouble.node, figures.node, canary.node, traffic.node, versions.node, routes.node, all.node),
+    node: h("div", {}, empty.node, rest),
     async refresh(state) {
       empty.show(state.version === null);
+      rest.hidden = state.version === null;
       trouble.show(problems(state, degraded));
       figures.show(state);
       canary.show(state.canary);
