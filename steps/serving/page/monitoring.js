@@ -2,6 +2,7 @@
 
 import { lines } from "./charts.js";
 import { chip, h, notice, Part, table, todo } from "./dom.js";
+import { colour } from "./live.js";
 import { ago, count, day, duration, fixed, percent, whole } from "./format.js";
 import { report } from "./reports.js";
 
@@ -37,9 +38,9 @@ function shown(page, looks) {
   const [newest] = looks, oldest = [...looks].reverse();
   // A look at a canary covers its trial alone: its figures are another time's.
   const regular = oldest.filter((one) => one.asked !== "canary");
-  const versions = [...new Set(regular.flatMap((one) => Object.keys(one.versions)))].filter((one) => Number(one)).sort((one, other) => one - other);
+  const versions = [...new Set(regular.flatMap((one) => Object.keys(one.versions).map(Number)))].filter(Boolean).sort((one, other) => one - other);
   return [latest(page, newest),
-    h("h2", {}, "With real users"), h("div", { class: "charts" }, Object.keys(METRICS).map((name) => online(name, regular, versions))),
+    h("h2", {}, "With real users"), h("div", { class: "charts" }, Object.keys(METRICS).map((name) => online(name, regular, versions, newest.live))),
     h("p", { class: "note" }, "The bands are where 95 % of such measurements would lie. A version appears once enough of its lists were shown."),
     h("h2", {}, "Is the world still the one the model was made for?"), h("div", { class: "charts" }, drift(regular), freshness(regular)),
     h("h2", {}, "The looks"), looked(page, looks)];
@@ -58,14 +59,14 @@ function latest(page, one) {
 
 const where = (one) => one.page ?? (one.name ? `monitoring/${one.name}` : "");
 
-function online(metric, looks, versions) {
+function online(metric, looks, versions, live) {
   const [title, meaning] = METRICS[metric];
   const point = (look, version) => {
     const known = look.versions[version], found = known?.lists ? known.metrics[metric] : null;
     return [Date.parse(look.created), found?.value ?? null, found?.low, found?.high];
   };
   const series = versions.map((version) => ({
-    name: `version ${version}`, colour: `other${version % 6}`, points: looks.map((look) => point(look, version)),
+    name: `version ${version}`, colour: colour(version, live), points: looks.map((look) => point(look, version)),
   }));
   return lines({ title, unit: meaning, series, marked: looks.length <= 40 });
 }
