@@ -16,7 +16,7 @@ from msgspec import structs
 
 from steps.artifacts.feedback import Event
 from steps.artifacts.shop_rules import ShopRules
-from steps.runtime.errors import BadDataError, StepError
+from steps.runtime.errors import BadDataError, StepError, TryAgainError
 from steps.serving import history, messages, metrics, openapi, page_files, reports, traffic
 from steps.serving.access import ADMIN, ANYBODY, FEEDBACK, Gate, Rate, Tokens
 from steps.serving.answers import Answers
@@ -42,6 +42,8 @@ DEADLINE = 1.0
 """Seconds after which nobody waits for recommendations any more."""
 TOGETHER = 64
 """Lists that are made at once."""
+MOST_WAITING = 200
+"""Of what takes long."""
 
 
 class Api:
@@ -63,6 +65,8 @@ class Api:
         self.lookup = Lookup(lambda: self.serving, recent or Nothing())
         self.many = ThreadPoolExecutor(1, "many")
         """For what takes long: one at a time, so that it never takes all of a processor from what is quick."""
+        self.waiting = 0
+        """How much of that is asked for."""
         self.store = ThreadPoolExecutor(4, "store")
         """For what waits for the store, so that nothing else has to wait behind it."""
         self.inbox = inbox
@@ -161,25 +165,41 @@ class Api:
         speak of the items' columns, which `/items/ITEM` shows.
         """
         asked: messages.Recommend = request.body
-        if asked.users is None and not asked.limited:
+        if asked.users is None and not asked.limited and not self.slow_rules:
             return await self.together.ask(*self.wanted(asked))
         # Not in one turn with all others, who would wait for these.
         lists = [one for part in parts(self.wanted(asked)) for one in await self.beside(part)]
         return lists[0] if asked.users is None else messages.Recommendations(lists)
 
+    @property
+    def slow_rules(self) -> bool:
+        """Whether the shop's rules do more than to hide items: then each list is made alone, and takes long."""
+        rules = self.rules.now if self.rules is not None else None
+        return rules is not None and bool(rules.boosts or rules.most_of_each)
+
     async def beside(self, part: Sequence[Wanted]) -> list[Recommendation]:
         """Lists that take longer, in a thread that makes only these."""
-        found = await asyncio.get_running_loop().run_in_executor(self.many, self._answer, part)
+        found = await self.in_line(self._answer, part)
         for one in found:
             if isinstance(one, RefusedError):
                 raise one
         return [one for one in found if isinstance(one, Recommendation)]
 
+    async def in_line(self, work: Callable[..., Found], *arguments: Any) -> Found:
+        """What takes long, one after the other; who would have to wait for very many is refused."""
+        if self.waiting >= MOST_WAITING:
+            raise RefusedError(503, "too much that takes long is being asked at the moment", {"Retry-After": "1"})
+        self.waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self.many, work, *arguments)
+        finally:
+            self.waiting -= 1
+
     async def predict(self, request: Request) -> messages.Predictions:
         """One score for each pair of a user and a product."""
         asked: messages.Predict = request.body
         model = self.model
-        scores = await asyncio.get_running_loop().run_in_executor(self.many, model.predict, *asked.pairs)
+        scores = await self.in_line(model.predict, *asked.pairs)
         if asked.data:
             return messages.Predictions(model.version, model.name, data=messages.Scores(scores))
         return messages.Predictions(model.version, model.name, scores)
@@ -305,7 +325,9 @@ class Api:
     async def roll_back(self, request: Request) -> messages.Version:
         """Makes an earlier version's model live again, under a new version, once a slot has answered well with it."""
         asked: messages.Back = request.body
-        return await self.done(lambda one: one.roll_back("", text(asked.version) or "previous", asked.reason))
+        return await self.done(
+            lambda one: one.roll_back("", text(asked.version) or "previous", asked.reason, asked.live)
+        )
 
     async def done(self, act: Callable[[Publisher], Done]) -> messages.Version:
         """What `python -m steps.model_publish` does, by the same functions; what has become of a version."""
@@ -317,18 +339,26 @@ class Api:
         async with self.publishing:
             try:
                 made = (await asyncio.get_running_loop().run_in_executor(self.store, act, publisher)).made
+            except TryAgainError as error:
+                raise RefusedError(503, str(error), {"Retry-After": "5"}) from error
             except StepError as error:
                 raise RefusedError(409, str(error)) from error
         self.live.look()
-        return await self.from_store(lambda: history.version(self.live.models, made.version))
+        try:
+            return await self.from_store(lambda: history.version(self.live.models, made.version))
+        except RefusedError:  # it is done, and who hears otherwise would do it again
+            return history.brief(made)
 
     async def from_store(self, read: Callable[[], Found]) -> Found:
         """What the store says; it may take long, and may be away."""
         try:
             return await asyncio.get_running_loop().run_in_executor(self.store, read)
-        except StepError as error:
+        except TryAgainError as error:
             log.warning("the store was asked in vain: %s", error)
             raise RefusedError(503, "the store does not answer at the moment", {"Retry-After": "5"}) from error
+        except StepError as error:
+            log.warning("what the store holds cannot be told: %s", error)
+            raise RefusedError(500, "what the store holds cannot be read; the server's log says why") from error
 
     async def tell_rules(self, request: Request) -> dict[str, Any]:
         """What the shop asks of every list; nothing, where nobody has made rules."""

@@ -6,7 +6,8 @@ from collections.abc import Collection
 from itertools import islice
 
 from steps.artifacts import canary, candidate, names, release
-from steps.artifacts.canary import Canary
+from steps.artifacts.canary import ABORTED, Canary
+from steps.artifacts.release import Release
 from steps.clients.object_store import Bucket
 from steps.serving.messages import Version, Versions
 
@@ -29,6 +30,12 @@ def version(models: Bucket, number: int) -> Version:
     if number in released:
         return _released(models, number, released[-1], reports)
     return _tried(models, canary.read(models, number), reports)
+
+
+def brief(made: Release | Canary) -> Version:
+    """Of what was done just now, as much as is known without the store."""
+    what = "live" if isinstance(made, Release) else ABORTED
+    return Version(made.version, made.model, what, made.reason, made.created, made.metrics, made.snapshot, made.run)
 
 
 def report(path: str, reports: Collection[str]) -> str:

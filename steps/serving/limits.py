@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 FEW = 4096
 """Items that are allowed are scored alone where they are no more; as many may be hidden one by one."""
+MOST_KEPT = 100
+"""Values that a request names, if what they mean is to be kept for the next one."""
 MORE = 4
 """Times as many are asked for where too few were left."""
 
@@ -50,6 +52,11 @@ class Limits:
     """What the shop asks of every list."""
 
     @property
+    def large(self) -> bool:
+        """Whether there is so much of it that nobody will keep it for the next time."""
+        return sum(len(values) for _, values in self.only) > MOST_KEPT
+
+    @property
     def columns(self) -> bool:
         """Whether the request speaks of columns."""
         return bool(self.only or self.ranges or self.most_of_each)
@@ -59,12 +66,17 @@ def limits_of(asked: Recommend, rules: ShopRules | None) -> Limits | None:
     """What a request asks for, with what the shop does; None where neither asks for anything."""
     if asked.only is None and asked.ranges is None and asked.most_of_each is None:
         return None if rules is None else Limits(rules=rules)
-    only = tuple((column, tuple(values)) for column, values in (asked.only or {}).items())
+    only = tuple((column, tuple(map(_told, values))) for column, values in (asked.only or {}).items())
     ranges = tuple(
         (column, -math.inf if one.least is None else one.least, math.inf if one.most is None else one.most)
         for column, one in (asked.ranges or {}).items()
     )
     return Limits(only, ranges, tuple((asked.most_of_each or {}).items()), rules)
+
+
+def _told(value: Value) -> Value:
+    """A value that is equal to no other which means something else: true is not 1."""
+    return _as_text(value) if isinstance(value, bool) else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +94,8 @@ class Choice:
     """By what scores are multiplied; negative ones are divided, so that what is boosted never falls."""
     most: tuple[tuple[Codes, int], ...]
     """Values of the items in a column, and how many of each a list may hold."""
+    room: int
+    """So many items a list can hold at most, however many are asked for."""
 
     @classmethod
     def of(cls, limits: Limits, items: IdTable, shelf: Shelf, catalogue: Catalogue | None) -> Choice:
@@ -107,11 +121,12 @@ class Choice:
         all_hidden = len(items) - count <= FEW
         hidden = np.flatnonzero(~allowed).astype(np.int32) if all_hidden else NONE
         only_hides = all_hidden and times is None and not most
-        return cls(allowed, few, hidden, only_hides, times, tuple(most))
+        room = min((_room(codes[allowed], number) for codes, number in most), default=count)
+        return cls(allowed, few, hidden, only_hides, times, tuple(most), room)
 
     def best(self, ranked: Ranked, k: int) -> Recommendations:
         """The k best of what is allowed, asking for as many as that takes."""
-        count = len(self.allowed)
+        k, count = min(k, self.room), len(self.allowed)
         share = max(int(np.count_nonzero(self.allowed)), 1) / max(count, 1)
         wanted = math.ceil(1.5 * k / share) + 16
         if self.most or self.times is not None:
@@ -126,7 +141,7 @@ class Choice:
             last = float(scores[-1]) if len(scores) else 0.0
             kept = self.allowed[items]
             items, scores = self.ordered(items[kept], scores[kept], k)
-            if all_of_them or (len(items) == k and self._no_other(float(scores[-1]), last)):
+            if all_of_them or (len(items) == k and (not k or self._no_other(float(scores[-1]), last))):
                 return Recommendations(items[None], scores[None], found.known)
             wanted *= MORE
 
@@ -167,6 +182,12 @@ class Choice:
             taken += 1
             if taken == k:
                 return
+
+
+def _room(values: Codes, number: int) -> int:
+    """Of items with these values, at most so many of each, and all that have none."""
+    known = values[values != UNKNOWN]
+    return int(len(values) - len(known) + np.minimum(np.bincount(known), number).sum())
 
 
 def having(column: Column, values: Iterable[Value]) -> Mask:

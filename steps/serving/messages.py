@@ -10,6 +10,8 @@ MOST_AT_ONCE = 1000
 MOST_PAIRS = 100_000
 MOST_ANSWERS = 50_000
 MOST_COLUMNS = 20
+MOST_KINDS = 3
+"""Columns of whose values a list holds so many at most: items are then taken one by one."""
 
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Ids = Annotated[list[Id], Meta(min_length=1, max_length=MOST_AT_ONCE)]
@@ -21,7 +23,7 @@ Value = Annotated[str, Meta(max_length=256)] | float | bool
 Columns = Annotated[
     dict[Column, Annotated[list[Value], Meta(min_length=1, max_length=MOST_AT_ONCE)]], Meta(max_length=MOST_COLUMNS)
 ]
-MostOfEach = Annotated[dict[Column, Count], Meta(max_length=MOST_COLUMNS)]
+MostOfEach = Annotated[dict[Column, Count], Meta(max_length=MOST_KINDS)]
 
 
 class Asked(Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,8 +162,15 @@ class Back(Asked, frozen=True):
 
     version: Annotated[int, Meta(ge=1)] | None = None
     """The one before the live one, where nothing is said."""
+    live: Annotated[int, Meta(ge=1)] | None = None
+    """The version that is to be replaced: where another one is live by then, nothing is done. Needed where no `version`
+    is named: who asks twice would come back to where it began."""
     reason: Annotated[str, Meta(max_length=500)] = ""
     """The release keeps it."""
+
+    def __post_init__(self) -> None:
+        if self.version is None and self.live is None:
+            raise ValueError("give the version to go back to, or live, the version that is to be replaced")
 
 
 class Answer(Struct, frozen=True, omit_defaults=True):

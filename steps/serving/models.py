@@ -15,11 +15,13 @@ from steps.models.ids import UNKNOWN, Codes
 from steps.models.recommender import NOBODY, Floats, Recommendations
 from steps.models.scorer import Scorer
 from steps.serving.catalogue import Catalogue, Shelf
-from steps.serving.limits import Choice, Limits
+from steps.serving.limits import NONE, Choice, Limits
 from steps.serving.messages import Reason, Recommendation, Scored
 
 MOST_NAMES = 100_000
 MOST_CHOICES = 32
+Hidden = dict[int, Codes]
+"""Of limits that only hide, by their identity, what they hide."""
 """Of which it is known which items may be there: each takes some bytes an item."""
 
 
@@ -70,53 +72,57 @@ class Model:
         found: dict[int, Recommendation] = {}
         learned: dict[int, list[int]] = {}
         new: dict[int, list[int]] = {}
+        hidden: Hidden = {}
         for place, one in enumerate(wanted):
-            if one.limits is not None and not self._choice(one.limits).only_hides:
-                found[place] = self._limited(one, one.limits, recent)
-                continue
+            if one.limits is not None and id(one.limits) not in hidden:
+                # Looked up once: another catalogue, which may come at any moment, gives another choice.
+                choice = self._choice(one.limits)
+                if not choice.only_hides:
+                    found[place] = self._limited(one, choice, recent)
+                    continue
+                hidden[id(one.limits)] = choice.hidden
             (new if self._new(one, recent) else learned).setdefault(one.k, []).append(place)
         for k, places in new.items():
-            lists = self._folded([wanted[place] for place in places], k, recent)
+            lists = self._folded([wanted[place] for place in places], k, recent, hidden)
             for place, folded in zip(places, lists, strict=True):
                 if folded is None:
                     learned.setdefault(k, []).append(place)
                 else:
                     found[place] = folded
         for k, places in learned.items():
-            found |= zip(places, self._users([wanted[place] for place in places], k, recent), strict=True)
+            found |= zip(places, self._users([wanted[place] for place in places], k, recent, hidden), strict=True)
         return [found[place] for place in range(len(wanted))]
 
     def _new(self, wanted: Wanted, recent: Bought) -> Sequence[str]:
         """What was bought since the training."""
         return recent.of(wanted.user) if wanted.user is not None else wanted.items or ()
 
-    def _users(self, wanted: Sequence[Wanted], k: int, recent: Bought) -> list[Recommendation]:
+    def _users(self, wanted: Sequence[Wanted], k: int, recent: Bought, hidden: Hidden) -> list[Recommendation]:
         codes = self.scorer.users.codes([one.user or "" for one in wanted])
         excluded: dict[tuple[int, int], Codes] = {}  # a request for many users has one list of these
         rows = []
         for code, one in zip(codes.tolist(), wanted, strict=True):
             same = id(one.exclude), id(one.limits)
             if same not in excluded:
-                excluded[same] = self._excluded(one)
+                excluded[same] = self._excluded(one, hidden.get(id(one.limits), NONE))
             rows.append(self._row(code, excluded[same], self._new(one, recent)))
         return self._named(wanted, self.scorer.recommend(codes, k, self._matrix(rows)))
 
-    def _folded(self, wanted: Sequence[Wanted], k: int, recent: Bought) -> list[Recommendation | None]:
+    def _folded(self, wanted: Sequence[Wanted], k: int, recent: Bought, hidden: Hidden) -> list[Recommendation | None]:
         """From what was bought before and what is new; None where this model needs a training for that."""
         baskets = [
             # The newest last, for that is what the next purchase may depend on.
             np.append(self._history(one.user), self.scorer.items.codes(self._new(one, recent))).astype(np.int32)
             for one in wanted
         ]
-        excluded = self._matrix([self._excluded(one) for one in wanted])
+        excluded = self._matrix([self._excluded(one, hidden.get(id(one.limits), NONE)) for one in wanted])
         found = self.scorer.recommend_for(baskets, k, excluded if excluded.nnz else None)
         lists = self._named(wanted, found)
         return [one if known else None for one, known in zip(lists, found.known.tolist(), strict=True)]
 
-    def _limited(self, wanted: Wanted, limits: Limits, recent: Bought) -> Recommendation:
+    def _limited(self, wanted: Wanted, choice: Choice, recent: Bought) -> Recommendation:
         """Of what may be in this list."""
-        choice = self._choice(limits)
-        new, excluded = self._new(wanted, recent), self._excluded(wanted)
+        new, excluded = self._new(wanted, recent), self._excluded(wanted, choice.hidden)
         if new:
             basket = np.append(self._history(wanted.user), self.scorer.items.codes(new)).astype(np.int32)
             hidden = self._matrix([excluded])
@@ -138,6 +144,8 @@ class Model:
 
     def _choice(self, limits: Limits) -> Choice:
         """What limits mean here; with the catalogue, which may come between two requests, they may mean more."""
+        if limits.large:
+            return Choice.of(limits, self.scorer.items, self.shelf, self.shelf.catalogue)
         return self._choices(limits, self.shelf.catalogue)
 
     @cached_property
@@ -162,12 +170,10 @@ class Model:
         others = np.concatenate([excluded, self._known_items(new)])
         return np.union1d(history, others).astype(np.int32)
 
-    def _excluded(self, wanted: Wanted) -> Codes:
-        """What must not be shown to anybody who asks like this."""
+    def _excluded(self, wanted: Wanted, hidden: Codes) -> Codes:
+        """What must not be shown to anybody who asks like this, beside what is hidden."""
         excluded = self._known_items(wanted.exclude)
-        if wanted.limits is None:
-            return excluded
-        return np.union1d(excluded, self._choice(wanted.limits).hidden).astype(np.int32)
+        return np.union1d(excluded, hidden).astype(np.int32) if len(hidden) else excluded
 
     def _known_items(self, items: Sequence[str]) -> Codes:
         codes = self.scorer.items.codes(items)
@@ -203,9 +209,10 @@ class Model:
 
     def popular(self, wanted: Wanted) -> Recommendation:
         """What anybody gets when nothing better can be had."""
-        row = self._row(UNKNOWN, self._excluded(wanted), wanted.items or ())
-        if wanted.limits is not None:
-            found = self._chosen(self._choice(wanted.limits), wanted.k, UNKNOWN, row)
+        choice = self._choice(wanted.limits) if wanted.limits is not None else None
+        row = self._row(UNKNOWN, self._excluded(wanted, choice.hidden if choice else NONE), wanted.items or ())
+        if choice is not None:
+            found = self._chosen(choice, wanted.k, UNKNOWN, row)
         else:
             found = self.scorer.recommend(np.array([UNKNOWN], np.int32), wanted.k, self._matrix([row]))
         return self._named([wanted], found)[0]

@@ -59,9 +59,15 @@ class Publisher:
         order = orders.promoted(self.models, run, force=force, reason=reason)
         return self._made(replace(order, percent=percent, mode=mode))
 
-    def roll_back(self, run: str, wanted: str, reason: str) -> Done:
-        """An earlier version's model goes live again under a new version; `previous` is the one before the live one."""
+    def roll_back(self, run: str, wanted: str, reason: str, live: int | None = None) -> Done:
+        """An earlier version's model goes live again under a new version; `previous` is the one before the live one.
+
+        Only in the place of `live`, where that is said: who repeats what was done already changes nothing.
+        """
         canary.settle(self.models)
+        now = release.require(self.models, "live").version
+        if live is not None and now != live:
+            raise CheckFailedError(f"version {live} is not live any more, version {now} is: look at that one first")
         return self._made(orders.back(self.models, run, wanted=wanted, reason=reason))
 
     def promote(self, version: str, reason: str) -> Done:

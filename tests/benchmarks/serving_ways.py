@@ -25,7 +25,7 @@ from steps.serving.models import Bought, Model, Serving, Wanted
 WAYS = ("implicit", "tensorflow")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ByImplicit(Model):
     """`implicit`'s own recommend, given all that is asked in a turn."""
 
@@ -44,7 +44,7 @@ class ByImplicit(Model):
         return self._named(wanted, Recommendations(*found, self.scorer.known(codes)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ByTensorFlow(Model):
     """A SavedModel that multiplies with every item, as TensorFlow Serving would run it, without the way there."""
 
@@ -71,7 +71,9 @@ def by_implicit(scorer: Factors, plain: Model) -> Model:
     )
     als.user_factors, als.item_factors = scorer.user_factors, scorer.item_factors
     als.YtY  # noqa: B018 (found once, before anybody asks)
-    return ByImplicit(plain.version, "implicit", scorer, plain.bought.astype("float32"), als)
+    return ByImplicit(
+        version=plain.version, name="implicit", scorer=scorer, bought=plain.bought.astype("float32"), als=als
+    )
 
 
 def by_tensorflow(scorer: Factors, plain: Model, folder: Path) -> Model:
@@ -83,7 +85,9 @@ def by_tensorflow(scorer: Factors, plain: Model, folder: Path) -> Model:
 
     export(scorer, plain.bought, folder)
     signature = tf.saved_model.load(str(folder)).signatures["recommend"]
-    return ByTensorFlow(plain.version, "tensorflow", scorer, plain.bought, signature)
+    return ByTensorFlow(
+        version=plain.version, name="tensorflow", scorer=scorer, bought=plain.bought, signature=signature
+    )
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ SMALL = ["--customers", "300", "--items", "50", "--factors", "8", "--bought", "5
 @pytest.mark.skipif(not os.environ.get("OHA"), reason="OHA names no load generator")
 @pytest.mark.skipif(sys.platform != "linux", reason="cores are given to programs as Linux does it")
 def test_ways_are_asked_the_same_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    serving_compare.main([*SMALL, "--ways", "ours,implicit", "--seconds", "0.5", "--connections", "2", "--rate", "5"])
+    serving_compare.main([*SMALL, "--ways", "ours,implicit", "--seconds", "2", "--connections", "2", "--rate", "20"])
     told = capsys.readouterr().out
     assert len(re.findall(r"^(ours|implicit): ready in [\d.]+ s", told, re.MULTILINE)) == 2
-    for run in ("as fast as it can", "one after the other", "5 a second", "sessions"):
+    for run in ("as fast as it can", "one after the other", "20 a second", "sessions"):
         lines = re.findall(rf"^  {run}: [\d,]+ a second, p50 .* ms, (\d[\d,]*) answered, 0 failed$", told, re.MULTILINE)
         assert len(lines) == 2, told
         assert "0" not in lines

@@ -78,7 +78,7 @@ def test_serve_answers_and_ends_well_on_sigterm(
     port = free_port()
     with service(tmp_path, "serve", "--port", str(port), "--poll-seconds", "0.1") as process:
         assert wait_for(f"http://127.0.0.1:{port}/readyz").json()["version"] == 1
-        assert "/recommend" in requests.get(f"http://127.0.0.1:{port}/openapi.json", timeout=5).json()["paths"]
+        assert "/recommend" in requests.get(f"http://127.0.0.1:{port}/openapi.json", timeout=60).json()["paths"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
 
@@ -99,8 +99,8 @@ def test_serve_needs_no_more_than_its_image_holds(
             wait_for(f"http://127.0.0.1:{port}/readyz")
             url = f"http://127.0.0.1:{port}"
             for body in ({"user": "u003"}, {"items": ["i003"]}):
-                assert requests.post(f"{url}/recommend", json=body, timeout=5).json()["known"]
-            assert requests.get(f"{url}/similar/i003", timeout=5).ok
+                assert requests.post(f"{url}/recommend", json=body, timeout=60).json()["known"]
+            assert requests.get(f"{url}/similar/i003", timeout=60).ok
             assert wait_for(f"{url}/items/i004").json()["name"] == "Blue Lamp 4"
         finally:
             process.kill()
@@ -116,7 +116,7 @@ def test_model_publish_fills_the_slots_of_a_running_slot_server(
         for number in (1, 2):
             make_verdict(folder_store, f"run-{number}")
             assert run_step("model_publish", RUN=f"run-{number}", SLOTS=addresses)[0] == 0
-        status = requests.get(f"http://127.0.0.1:{green}/v1/models/recommender/versions/2", timeout=5).json()
+        status = requests.get(f"http://127.0.0.1:{green}/v1/models/recommender/versions/2", timeout=60).json()
         assert status["model_version_status"][0]["state"] == "AVAILABLE"
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0

@@ -34,7 +34,7 @@ export function ofRelease(page, live, one) {
   return h("button", { type: "button", class: "quiet small", "aria-label": `Go back …: to version ${one.version}`, onclick: () => sure(page, "rollback", {
     title: `Go back to version ${one.version}?`,
     text: `The model of version ${one.version} (${one.model}) is released again, under a new version, in place of version ${live.version} (${live.model}).`,
-    button: "Go back", body: { version: one.version }, done: `The model of version ${one.version} is live again; ${FOLLOWED}.`, reason: true,
+    button: "Go back", body: { version: one.version, live: live.version }, done: `The model of version ${one.version} is live again; ${FOLLOWED}.`, reason: true,
   }) }, "Go back …");
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,15 +16,19 @@ import pytest
 import requests
 
 from steps.artifacts.candidate import Candidate
+from steps.artifacts.shop_rules import Boost, ShopRules
 from steps.clients.object_store import Store
+from steps.models.als import ALS, ALSSettings
 from steps.models.ease import Ease, EaseSettings
 from steps.models.ids import IdTable
 from steps.models.interactions import Interactions
 from steps.models.popularity import Popularity
+from steps.serving import api
 from steps.serving.api import Api, application
 from steps.serving.live import Live
 from steps.serving.models import Model, Serving
 from steps.serving.server import in_background
+from steps.serving.standing import Standing
 
 Make = Callable[..., Candidate]
 
@@ -61,12 +66,12 @@ def only(model: Model) -> Live:
 
 
 def post(url: str, body: Any) -> requests.Response:
-    return requests.post(url, json=body, timeout=5)
+    return requests.post(url, json=body, timeout=60)
 
 
 def test_before_a_release_it_lives_but_is_not_ready(url: str) -> None:
-    assert requests.get(f"{url}/healthz", timeout=5).status_code == 200
-    answer = requests.get(f"{url}/readyz", timeout=5)
+    assert requests.get(f"{url}/healthz", timeout=60).status_code == 200
+    answer = requests.get(f"{url}/readyz", timeout=60)
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "5"
     assert post(f"{url}/recommend", {"user": "u000"}).status_code == 503
@@ -120,7 +125,7 @@ def test_predictions_are_taken_in_both_forms(released: Live, url: str) -> None:
 
 
 def get(url: str) -> requests.Response:
-    return requests.get(url, timeout=5)
+    return requests.get(url, timeout=60)
 
 
 def test_similar_items_are_those_that_the_same_people_buy(released: Live, url: str) -> None:
@@ -231,7 +236,7 @@ def test_a_wrong_request_is_422(released: Live, url: str, path: str, body: Any) 
     ],
 )
 def test_what_json_can_spell_but_not_mean_is_422_too(released: Live, url: str, path: str, body: str) -> None:
-    answer = requests.post(f"{url}/{path}", data=body, headers={"content-type": "application/json"}, timeout=5)
+    answer = requests.post(f"{url}/{path}", data=body, headers={"content-type": "application/json"}, timeout=60)
     assert answer.status_code == 422
     assert answer.json()["detail"]
 
@@ -239,7 +244,7 @@ def test_what_json_can_spell_but_not_mean_is_422_too(released: Live, url: str, p
 def test_the_state_tells_version_and_counts(released: Live, url: str) -> None:
     post(f"{url}/recommend", {"user": "u003"})
     post(f"{url}/recommend", {})
-    state = requests.get(f"{url}/state", timeout=5).json()
+    state = requests.get(f"{url}/state", timeout=60).json()
     assert (state["version"], state["users"], state["items"], state["problem"]) == (1, 50, 50, "")
     assert (state["requests"]["/recommend"]["requests"], state["requests"]["/recommend"]["refused"]) == (2, 1)
 
@@ -272,7 +277,7 @@ def test_models_are_swapped_without_losing_a_request(
     def ask() -> None:
         session = requests.Session()
         while not stop.is_set():
-            answer = session.post(f"{url}/recommend", json={"user": "u003", "k": 3}, timeout=5)
+            answer = session.post(f"{url}/recommend", json={"user": "u003", "k": 3}, timeout=60)
             (seen if answer.ok else failed).append(answer.json().get("version"))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
@@ -299,5 +304,31 @@ def test_a_broken_release_leaves_the_old_model_answering(
         if "has changed" in released.problem:
             break
         threading.Event().wait(0.05)
-    assert "has changed" in requests.get(f"{url}/state", timeout=5).json()["problem"]
+    assert "has changed" in requests.get(f"{url}/state", timeout=60).json()["problem"]
     assert post(f"{url}/recommend", {"user": "u003"}).json()["version"] == 1
+
+
+def test_rules_that_take_long_are_made_beside_and_too_many_of_them_are_refused(
+    checkerboard: Interactions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = ALS(ALSSettings(factors=2, regularization=0.1)).fit(checkerboard, 1).scorer
+    rules = cast(Standing, SimpleNamespace(now=ShopRules(boosts=(Boost(2.0, item="i003"),))))
+    served = Api(only(Model(1, "als", scorer, checkerboard.matrix)), rules=rules)
+    monkeypatch.setattr(api, "MOST_WAITING", 1)
+    began, go_on = threading.Event(), threading.Event()
+    whole = served._answer
+
+    def slowly(wanted: Any) -> Any:
+        began.set()
+        assert go_on.wait(60)
+        return whole(wanted)
+
+    monkeypatch.setattr(served, "_answer", slowly)
+    with in_background(application(served)) as url, ThreadPoolExecutor(1) as beside:
+        first = beside.submit(post, f"{url}/recommend", {"user": "u000", "k": 3})
+        assert began.wait(60)
+        assert requests.get(f"{url}/healthz", timeout=60).status_code == 200
+        second = post(f"{url}/recommend", {"user": "u001", "k": 3})
+        go_on.set()
+        assert (second.status_code, second.headers["Retry-After"]) == (503, "1")
+        assert len(first.result().json()["items"]) == 3

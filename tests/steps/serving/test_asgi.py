@@ -71,13 +71,13 @@ def url(statistics: Statistics) -> Iterator[str]:
 
 
 def test_a_body_is_read_and_answered(url: str) -> None:
-    answer = requests.post(f"{url}/double", data=b'{"value": 21}', timeout=10)
+    answer = requests.post(f"{url}/double", data=b'{"value": 21}', timeout=60)
     assert (answer.status_code, answer.json()) == (200, {"value": 42})
     assert answer.headers["content-type"] == "application/json"
 
 
 def test_a_body_that_comes_in_pieces_is_one(url: str) -> None:
-    answer = requests.post(f"{url}/double", data=iter([b'{"val', b'ue": 2', b"1}"]), timeout=10)
+    answer = requests.post(f"{url}/double", data=iter([b'{"val', b'ue": 2', b"1}"]), timeout=60)
     assert answer.json() == {"value": 42}
 
 
@@ -95,7 +95,7 @@ def test_a_body_that_comes_in_pieces_is_one(url: str) -> None:
     ],
 )
 def test_a_wrong_body_is_422_in_a_short_sentence(url: str, body: bytes, said: str) -> None:
-    answer = requests.post(f"{url}/double", data=body, timeout=10)
+    answer = requests.post(f"{url}/double", data=body, timeout=60)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
     assert len(answer.json()["detail"]) < 400
@@ -103,7 +103,7 @@ def test_a_wrong_body_is_422_in_a_short_sentence(url: str, body: bytes, said: st
 
 def test_a_body_that_is_too_large_is_refused_before_all_of_it_came(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asgi, "MOST_BYTES", 100_000)
-    answer = requests.post(f"{url}/double", data=iter([b"x" * 50_000] * 3), timeout=10)
+    answer = requests.post(f"{url}/double", data=iter([b"x" * 50_000] * 3), timeout=60)
     assert answer.status_code == 413
 
 
@@ -117,26 +117,26 @@ def test_a_body_that_never_comes_is_given_up(url: str, begun: bytes, monkeypatch
 
 
 def test_what_fails_says_no_more_than_that(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    answer = requests.get(f"{url}/fail", timeout=10)
+    answer = requests.get(f"{url}/fail", timeout=60)
     assert answer.status_code == 500
     assert "reason" not in answer.text
     assert "the reason is for the log" in caplog.text
 
 
 def test_a_refusal_carries_its_headers(url: str) -> None:
-    answer = requests.get(f"{url}/refuse", timeout=10)
+    answer = requests.get(f"{url}/refuse", timeout=60)
     assert (answer.status_code, answer.json(), answer.headers["retry-after"]) == (503, {"detail": "not now"}, "7")
 
 
 def test_what_does_not_exist_is_404_and_a_wrong_method_405(url: str, statistics: Statistics) -> None:
-    assert requests.get(f"{url}/nothing/here", timeout=10).status_code == 404
-    wrong = requests.get(f"{url}/double", timeout=10)
+    assert requests.get(f"{url}/nothing/here", timeout=60).status_code == 404
+    wrong = requests.get(f"{url}/double", timeout=60)
     assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
     assert statistics.line(asgi.OTHER).refused == 2
 
 
 def test_parts_of_a_path_are_what_was_sent(url: str) -> None:
-    assert requests.get(f"{url}/say/a%2Fb/c%20d/%C3%BC?k=3", timeout=10).json() == {
+    assert requests.get(f"{url}/say/a%2Fb/c%20d/%C3%BC?k=3", timeout=60).json() == {
         "parts": ["a/b", "c d", "ü"],
         "k": 3,
     }
@@ -144,11 +144,11 @@ def test_parts_of_a_path_are_what_was_sent(url: str) -> None:
 
 @pytest.mark.parametrize("k", ["0", "101", "x", "", "-1", "1.5", "²", "9" * 50])
 def test_a_number_that_cannot_be_is_422(url: str, k: str) -> None:
-    assert requests.get(f"{url}/say/x", params={"k": k}, timeout=10).status_code == 422
+    assert requests.get(f"{url}/say/x", params={"k": k}, timeout=60).status_code == 422
 
 
 def test_a_page_is_text_and_nothing_may_frame_it_or_come_from_elsewhere(url: str) -> None:
-    answer = requests.get(url, timeout=10)
+    answer = requests.get(url, timeout=60)
     assert (answer.text, answer.headers["content-type"]) == ("<p>ü</p>", "text/html; charset=utf-8")
     policy = answer.headers["content-security-policy"]
     assert "default-src 'self'" in policy
@@ -158,14 +158,14 @@ def test_a_page_is_text_and_nothing_may_frame_it_or_come_from_elsewhere(url: str
 
 
 def test_a_page_may_have_a_policy_of_its_own_in_place_of_the_others(url: str) -> None:
-    answer = requests.get(f"{url}/stored", timeout=10)
+    answer = requests.get(f"{url}/stored", timeout=60)
     assert (answer.headers["content-security-policy"], answer.headers["x-other"]) == ("sandbox", "1")
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
 
 
 def test_a_head_is_a_get_without_its_body(url: str) -> None:
-    answer = requests.head(url, timeout=10)
+    answer = requests.head(url, timeout=60)
     assert (answer.status_code, answer.content, answer.headers["content-length"]) == (200, b"", "9")
 
 

@@ -174,7 +174,7 @@ def url(
         served = application(Api(live, recent=recent, inbox=Inbox(folder_store.data, recent)))
         with in_background(served) as address:
             for _ in range(600):
-                if requests.get(f"{address}/readyz", timeout=10).ok:
+                if requests.get(f"{address}/readyz", timeout=60).ok:
                     break
                 threading.Event().wait(0.1)
             yield address
@@ -186,7 +186,7 @@ def send(url: str, *events: dict[str, Any]) -> requests.Response:
 
 def test_a_purchase_that_was_told_is_not_recommended_any_more(url: str) -> None:
     def best() -> str:
-        found = requests.post(f"{url}/recommend", json={"user": "u003", "k": 3}, timeout=10).json()
+        found = requests.post(f"{url}/recommend", json={"user": "u003", "k": 3}, timeout=60).json()
         return str(found["items"][0]["item"])
 
     first = best()

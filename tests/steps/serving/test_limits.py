@@ -17,13 +17,14 @@ from steps.artifacts.shop_rules import Boost, ShopRules
 from steps.models.factors import Factors
 from steps.models.ids import IdTable
 from steps.models.item_to_item import ItemToItem
+from steps.models.recommender import Recommendations
 from steps.models.scorer import Scorer, Shared
 from steps.serving import limits as module
 from steps.serving.answers import Answers
 from steps.serving.asgi import RefusedError
 from steps.serving.catalogue import Catalogue
-from steps.serving.limits import Limits
-from steps.serving.messages import Recommendation
+from steps.serving.limits import Choice, Limits, limits_of
+from steps.serving.messages import Recommend, Recommendation
 from steps.serving.models import Model, Nothing, Serving, Wanted
 from steps.serving.recent import Recent
 from steps.serving.statistics import Statistics
@@ -281,3 +282,49 @@ def test_what_the_shop_says_of_items_holds_before_their_columns_are_there_and_th
     model.shelf.fill(lambda: catalogue("purchases", 300))
     after = [one.item for one in model.answer([wanted], Nothing())[0].items]
     assert after == [item for item in before if int(item[1:]) % 7 == 1]
+
+
+def test_true_and_one_are_two_values_whoever_asks_first() -> None:
+    stock = table(300).with_columns((pl.col("price").fill_null(0) % 2 == 0).alias("in_stock"))
+    model = Model(7, "products", by_products(300), bought(300))
+    model.shelf.fill(lambda: Catalogue.of(stock, by_products(300)))
+
+    def found(value: bool | float) -> int:
+        asked = Recommend(user="u0", k=300, only={"in_stock": [value]})
+        return len(model.answer([Wanted(300, "u0", limits=limits_of(asked, None))], Nothing())[0].items)
+
+    assert found(1.0) == found(0.0) == 0
+    assert min(found(True), found(False)) > 50
+    assert found(1.0) == found(0.0) == 0
+
+
+def test_no_more_is_asked_for_than_a_list_has_room_for() -> None:
+    """Of 7 categories 2 each are 14: a list of 300 needs no look at the last items."""
+    model = made("products", 6000)
+    choice = Choice.of(Limits(most_of_each=(("category", 2),)), model.scorer.items, model.shelf, model.shelf.catalogue)
+    assert choice.room == 14
+    asked = []
+
+    def ranked(count: int) -> Recommendations:
+        asked.append(count)
+        return model.scorer.recommend(np.array([0], np.int32), count)
+
+    assert len(choice.best(ranked, 300).items[0]) == 14
+    assert max(asked) < 1000
+
+
+def test_what_is_not_available_stays_hidden_where_the_catalogue_comes_in_the_middle() -> None:
+    model = Model(7, "products", by_products(6000), bought(6000))
+    best = [one.item for one in model.answer([Wanted(3, "u0")], Nothing())[0].items]
+    rules = ShopRules(unavailable=tuple(best), only=(("category", ("c1",)),))
+
+    class Late:
+        """Brings the catalogue while an answer is made."""
+
+        def of(self, user: str) -> Sequence[str]:
+            model.shelf.fill(lambda: catalogue("products", 6000))
+            return ()
+
+    for _ in range(2):
+        found = model.answer([Wanted(3, "u0", limits=Limits(rules=rules))], Late())[0]
+        assert set(best).isdisjoint(one.item for one in found.items)

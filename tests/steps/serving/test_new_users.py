@@ -79,7 +79,7 @@ def url(
 
 
 def recommended(url: str, *items: str) -> dict[str, Any]:
-    answer = requests.post(f"{url}/recommend", json={"items": items, "k": 5}, timeout=10)
+    answer = requests.post(f"{url}/recommend", json={"items": items, "k": 5}, timeout=60)
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
     return {**found, "items": [one["item"] for one in found["items"]]}

@@ -13,8 +13,10 @@ import requests
 from steps.artifacts import canary, candidate, release, slots
 from steps.artifacts.verdict import Verdict
 from steps.clients.object_store import Store
+from steps.runtime.errors import TryAgainError
 from steps.runtime.kafka_settings import KafkaSettings
 from steps.runtime.secret import Secret
+from steps.serving import history
 from steps.serving.access import Tokens
 from steps.serving.api import Api, application
 from steps.serving.live import Live
@@ -108,7 +110,7 @@ def test_a_reason_may_be_left_out(tried: Store, url: str) -> None:
 
 
 def test_what_was_there_before_goes_live_again_under_a_new_version(replaced: Store, url: str, live: Live) -> None:
-    told = post(f"{url}/rollback", {"reason": "complaints"}).json()
+    told = post(f"{url}/rollback", {"live": 2, "reason": "complaints"}).json()
     assert (told["version"], told["what"], told["reason"]) == (3, "live", "rollback to 1: complaints")
     made = release.require(replaced.models, "live")
     assert (made.version, made.candidate, made.slot, made.previous) == (3, "candidates/run-1/als", "blue", 2)
@@ -116,13 +118,18 @@ def test_what_was_there_before_goes_live_again_under_a_new_version(replaced: Sto
     assert set(slots.whole_versions(replaced.models, "green")) == {2}
     assert replaced.models.list("claims/") == []
     assert answers(live, 3)
-    assert post(f"{url}/rollback", {"version": 2}).json()["reason"] == "rollback to 2"
+    again = post(f"{url}/rollback", {"live": 2, "reason": "complaints"})
+    assert again.status_code == 409
+    assert again.json()["detail"] == "version 2 is not live any more, version 3 is: look at that one first"
+    assert post(f"{url}/rollback", {"reason": "complaints"}).status_code == 422
+    assert release.versions(replaced.models) == [1, 2, 3]
+    assert post(f"{url}/rollback", {"version": 2, "live": 3}).json()["reason"] == "rollback to 2"
 
 
 REFUSED = [
     ("promote", {}, ("--promote",)),
     ("abort", {}, ("--abort",)),
-    ("rollback", {}, ("--rollback",)),
+    ("rollback", {"live": 1}, ("--rollback",)),
     ("rollback", {"version": 1}, ("--rollback", "1")),
     ("rollback", {"version": 9}, ("--rollback", "9")),
 ]
@@ -136,6 +143,17 @@ def test_what_cannot_be_done_is_refused_as_the_program_refuses_it(
     assert run_step("model_publish", *flags)[0] == 2
     assert (found.status_code, f"model_publish: {found.json()['detail']}") == (409, caplog.messages[-1])
     assert release.versions(released.models) == [1]
+
+
+def test_who_hears_of_no_answer_is_still_told_what_was_done(
+    replaced: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise TryAgainError("the store does not answer")
+
+    monkeypatch.setattr(history, "version", away)
+    told = post(f"{url}/rollback", {"live": 2}).json()
+    assert (told["version"], told["what"], told["reason"]) == (3, "live", "rollback to 1")
 
 
 def test_a_canary_that_is_another_one_by_now_is_not_promoted(run_step: Run, tried: Store, url: str) -> None:
@@ -156,8 +174,8 @@ def test_one_that_went_live_is_not_aborted(tried: Store, url: str) -> None:
 
 def test_while_another_publishes_nothing_is_done(replaced: Store, url: str) -> None:
     claim = slots.claim(replaced.models, 3, "another", 300)
-    found = post(f"{url}/rollback", {})
-    assert found.status_code == 409
+    found = post(f"{url}/rollback", {"live": 2})
+    assert found.status_code == 503
     assert found.json()["detail"] == "run 'another' is publishing version 3 right now; nothing was changed"
     slots.check_claim(replaced.models, claim)
     assert release.versions(replaced.models) == [1, 2]
@@ -171,7 +189,7 @@ def test_a_model_that_does_not_answer_as_recorded_does_not_go_live(
     make_release(folder_store, candidate.read(folder_store.models, judged.winner), 1)
     make_verdict(folder_store, "run-2")
     assert run_step("model_publish", RUN="run-2")[0] == 0
-    found = post(f"{url}/rollback", {})
+    found = post(f"{url}/rollback", {"live": 2})
     assert found.status_code == 409
     assert "answers wrongly" in found.json()["detail"]
     assert release.versions(folder_store.models) == [1, 2]

@@ -42,7 +42,7 @@ def url(address: str) -> str:
 
 
 def post(url: str, body: Any) -> requests.Response:
-    return requests.post(url, json=body, timeout=5)
+    return requests.post(url, json=body, timeout=60)
 
 
 def test_a_version_is_absent_until_it_is_whole_and_then_available(
@@ -185,7 +185,7 @@ def test_a_wrong_request_is_400_with_the_reason(filled: Slot, url: str, body: An
 
 
 def test_what_is_not_json_is_400(filled: Slot, url: str) -> None:
-    answer = requests.post(f"{url}:predict", data=b"{", timeout=5)
+    answer = requests.post(f"{url}:predict", data=b"{", timeout=60)
     assert answer.status_code == 400
     assert "JSON Parse error" in answer.json()["error"]
 
@@ -194,8 +194,8 @@ def test_another_model_or_version_is_404(filled: Slot, url: str, address: str) -
     asked = {"signature_name": "predict", "inputs": {"users": ["a"], "products": ["b"]}}
     assert "Specific(recommender, 9)" in post(f"{url}/versions/9:predict", asked).json()["error"]
     assert post(f"{address}/v1/models/other:predict", asked).status_code == 404
-    assert requests.get(f"{url}/versions/9", timeout=5).status_code == 404
-    assert requests.get(f"{url}", timeout=5).json()["model_version_status"][0]["version"] == "7"
+    assert requests.get(f"{url}/versions/9", timeout=60).status_code == 404
+    assert requests.get(f"{url}", timeout=60).json()["model_version_status"][0]["version"] == "7"
 
 
 def test_the_client_tells_what_may_pass_from_what_will_not(filled: Slot, address: str) -> None:

@@ -50,7 +50,7 @@ def eventually(true: Callable[[], bool]) -> None:
 
 def ready(url: str) -> bool:
     try:
-        return requests.get(f"{url}/readyz", timeout=10).ok
+        return requests.get(f"{url}/readyz", timeout=60).ok
     except (requests.ConnectionError, requests.Timeout):  # it does not listen yet
         return False
 
@@ -70,7 +70,7 @@ def runs(process: int) -> bool:
 
 def ask(url: str) -> int:
     # A connection of its own each time, so that any worker may take it.
-    return requests.post(f"{url}/recommend", json={"user": "u003", "k": 3}, timeout=10).status_code
+    return requests.post(f"{url}/recommend", json={"user": "u003", "k": 3}, timeout=60).status_code
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
@@ -85,7 +85,7 @@ def test_a_worker_that_dies_is_replaced_and_what_is_counted_is_of_all(
     os.kill(min(before), signal.SIGKILL)
     eventually(lambda: len(children(process.pid) - before) == 1)
     eventually(lambda: ready(url))
-    state = requests.get(f"{url}/state", timeout=5).json()
+    state = requests.get(f"{url}/state", timeout=60).json()
     assert state["workers"] == 2
     assert state["requests"]["/recommend"]["requests"] == 20
     assert state["versions"]["1"]["answers"] == 20
