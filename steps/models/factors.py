@@ -21,7 +21,7 @@ from steps.models.large_pruning import ALONE, InFloats, InHalves, best_of_many, 
 from steps.models.one_by_one import best_one_by_one, pays_for_one
 from steps.models.pruning import LEAST_USERS, Found, LongestFirst, pays
 from steps.models.recommender import Floats, Recommendations, check_learned
-from steps.models.scorer import Scorer, Shared, cosines, load_array, require_shapes, save_arrays
+from steps.models.scorer import Scorer, Shared, cosines, load_array, marked, require_shapes, save_arrays
 
 LONGEST_FIRST, PARTS = "longest_first", ("vectors", "lengths", "codes")
 
@@ -120,11 +120,12 @@ class Factors(Scorer):
         if self.fold_in is None or not all(map(len, bought)) or not pays_for_one(len(self.items), k):
             return super().recommend_for(baskets, k, hidden)
         vectors = np.array(list(map(self._vector, bought)))
-        marked = _rows([*map(np.union1d, bought, _split(hidden))] if hidden is not None else bought, len(self.items))
+        rows = [*map(np.union1d, bought, _split(hidden))] if hidden is not None else bought
+        without = marked(rows, len(self.items))
         if self._is_warm:
-            found = best_of_many(self._search, vectors, k, marked, workers=1)
+            found = best_of_many(self._search, vectors, k, without, workers=1)
         else:
-            found = best_one_by_one(self._longest_first, vectors, k, marked)
+            found = best_one_by_one(self._longest_first, vectors, k, without)
         calculated = found.calculated / len(self.items) / len(baskets)
         return Recommendations(found.items, found.scores, np.ones(len(baskets), np.bool_), calculated)
 
@@ -192,14 +193,6 @@ def _mapped(folder: Path) -> LongestFirst | None:
     if not (folder / f"{LONGEST_FIRST}.vectors.npy").exists():
         return None
     return LongestFirst.sorted(*(load_array(folder, f"{LONGEST_FIRST}.{part}") for part in PARTS))
-
-
-def _rows(codes: Sequence[Codes], columns: int) -> sp.csr_matrix:
-    """A matrix that marks these codes, a row each."""
-    indptr = np.zeros(len(codes) + 1, np.int64)
-    np.cumsum([len(row) for row in codes], out=indptr[1:])
-    indices = np.concatenate(codes).astype(np.int32, copy=False)
-    return sp.csr_matrix((np.ones(len(indices), np.bool_), indices, indptr), (len(codes), columns))
 
 
 def _split(matrix: sp.csr_matrix) -> Iterator[Codes]:

@@ -330,6 +330,14 @@ def hide(scores: Floats, hidden: sp.csr_matrix) -> None:
     scores[rows, hidden.indices] = LOWEST
 
 
+def marked(rows: Sequence[Codes], columns: int) -> sp.csr_matrix:
+    """A matrix that marks these codes, a row each."""
+    indptr = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum([len(row) for row in rows], out=indptr[1:])
+    indices = np.concatenate(rows).astype(np.int32, copy=False)
+    return sp.csr_matrix((np.ones(len(indices), np.bool_), indices, indptr), (len(rows), columns))
+
+
 def rows_of(matrix: sp.csr_matrix, users: Codes) -> sp.csr_matrix:
     """The rows of some users, an empty one for an unknown user."""
     if 0 < len(users) <= FEW:

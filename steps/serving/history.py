@@ -12,6 +12,7 @@ from steps.clients.object_store import Bucket
 from steps.serving.messages import Version, Versions
 
 MOST = 50
+LIVE = "live"
 
 
 def versions(models: Bucket) -> Versions:
@@ -34,8 +35,7 @@ def version(models: Bucket, number: int) -> Version:
 
 def brief(made: Release | Canary) -> Version:
     """Of what was done just now, as much as is known without the store."""
-    what = "live" if isinstance(made, Release) else ABORTED
-    return Version(made.version, made.model, what, made.reason, made.created, made.metrics, made.snapshot, made.run)
+    return _told(made, LIVE if isinstance(made, Release) else ABORTED, made.reason)
 
 
 def report(path: str, reports: Collection[str]) -> str:
@@ -46,30 +46,24 @@ def report(path: str, reports: Collection[str]) -> str:
 
 def _released(models: Bucket, version: int, live: int, reports: Collection[str]) -> Version:
     one = release.read(models, version)
-    return Version(
-        version=version,
-        model=one.model,
-        what="live" if version == live else "released",
-        reason=one.reason,
-        created=one.created,
-        metrics=one.metrics,
-        snapshot=one.snapshot,
-        run=one.run,
-        report=report(one.candidate, reports),
-    )
+    return _told(one, LIVE if version == live else "released", one.reason, reports)
 
 
 def _tried(models: Bucket, one: Canary, reports: Collection[str]) -> Version:
     end = canary.ended(models, one)
+    return _told(one, end.outcome if end else one.mode, end.reason if end else one.reason, reports)
+
+
+def _told(one: Release | Canary, what: str, reason: str, reports: Collection[str] = ()) -> Version:
     return Version(
         version=one.version,
         model=one.model,
-        what=end.outcome if end else one.mode,
-        reason=end.reason if end else one.reason,
+        what=what,
+        reason=reason,
         created=one.created,
         metrics=one.metrics,
         snapshot=one.snapshot,
         run=one.run,
-        percent=one.percent,
+        percent=one.percent if isinstance(one, Canary) else 0.0,
         report=report(one.candidate, reports),
     )

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 
 from steps.models.ids import UNKNOWN, Codes
 from steps.models.recommender import NOBODY, Floats, Recommendations
-from steps.models.scorer import Scorer
+from steps.models.scorer import Scorer, marked
 from steps.serving.catalogue import Catalogue, Shelf
 from steps.serving.limits import NONE, Choice, Limits
 from steps.serving.messages import Reason, Recommendation, Scored
@@ -181,10 +181,7 @@ class Model:
         return known
 
     def _matrix(self, rows: Sequence[Codes]) -> sp.csr_matrix:
-        indptr = np.zeros(len(rows) + 1, np.int32)
-        np.cumsum([len(row) for row in rows], out=indptr[1:])
-        marks = np.ones(int(indptr[-1]), np.bool_)
-        return sp.csr_matrix((marks, np.concatenate(rows), indptr), (len(rows), len(self.scorer.items)))
+        return marked(rows, len(self.scorer.items))
 
     def _named(self, wanted: Sequence[Wanted], found: Recommendations) -> list[Recommendation]:
         return [
