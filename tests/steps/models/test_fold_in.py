@@ -44,3 +44,9 @@ def test_items_that_span_less_than_their_factors_still_lead_to_a_vector(vectors)
     bought = np.array([3, 8])
     found = Folding.of(vectors, how).vector(vectors[bought].astype(np.float64))
     assert vectors @ found == pytest.approx(vectors @ plainly(vectors, how, bought), rel=1e-4, abs=1e-6)
+
+
+def test_where_nothing_determines_a_vector_there_is_an_error_and_no_number(vectors):
+    vectors[:, -1] = 0
+    with pytest.raises(np.linalg.LinAlgError):
+        Folding.of(vectors, FoldIn(5.0, 1.0, 0.0)).vector(vectors[[3, 8]].astype(np.float64))
